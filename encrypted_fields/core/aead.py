@@ -1,0 +1,56 @@
+"""AES-256-GCM for one value: the only caller of AESGCM on data. NIST SP 800-38D."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from encrypted_fields.core.errors import InvalidCiphertext
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+TAG_BYTES = 16
+OVERHEAD = NONCE_BYTES + TAG_BYTES
+
+_random: Callable[[int], bytes] = os.urandom  # the one seam for randomness
+
+
+class ValueKey:
+    """A 32-byte data key ready to seal and open values. Does not print or pickle.
+
+    The random 12-byte nonce limits one key to 2^32 seals; a DEK belongs to one row, so it makes a handful.
+    """
+
+    __slots__ = ("_aead",)
+
+    def __init__(self, key: bytes | bytearray | memoryview) -> None:
+        if len(key) != KEY_BYTES:
+            raise ValueError("a data key is exactly 32 bytes")
+        self._aead = AESGCM(key)
+
+    def seal(self, plaintext: bytes, aad: bytes) -> bytes:
+        """`nonce(12) ‖ ciphertext ‖ tag(16)`."""
+        return self._seal_with(plaintext, aad, _random(NONCE_BYTES))
+
+    def open(self, sealed: bytes | memoryview, aad: bytes) -> bytes:
+        """The plaintext. InvalidCiphertext for anything that this key and this `aad` did not seal."""
+        if len(sealed) < OVERHEAD:
+            raise InvalidCiphertext
+        try:
+            return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], aad)
+        except InvalidTag:
+            pass
+        raise InvalidCiphertext  # outside the except block, so that no cause rides along
+
+    def _seal_with(self, plaintext: bytes, aad: bytes, nonce: bytes) -> bytes:
+        # Private: a caller who could choose the nonce could repeat it.
+        return nonce + self._aead.encrypt(nonce, plaintext, aad)
+
+    def __repr__(self) -> str:
+        return "<ValueKey>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a data key cannot be pickled")

@@ -1,0 +1,67 @@
+"""Canonical bytes for "who and what": the associated data of every seal. Format: docs/formats.md section 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_PART = 4096
+
+
+def canonical(label: str, *parts: bytes) -> bytes:
+    """`u32(len(label)) ‖ label ‖ u32(number of parts) ‖ (u32(len(part)) ‖ part)…`, all lengths big-endian.
+
+    No two different inputs give the same bytes: ("ab", "c") and ("a", "bc") differ in their lengths.
+    Raises ValueError for an empty label or a part above 4,096 bytes.
+    """
+    head = label.encode()
+    if not head:
+        raise ValueError("a canonical encoding needs a label")
+    out = [len(head).to_bytes(4, "big"), head, len(parts).to_bytes(4, "big")]
+    for part in parts:
+        if len(part) > MAX_PART:
+            raise ValueError(f"a context part is longer than {MAX_PART} bytes")
+        out.append(len(part).to_bytes(4, "big"))
+        out.append(part)
+    return b"".join(out)
+
+
+@dataclass(frozen=True, slots=True)
+class ValueContext:
+    """Where one stored value lives. `row` is the canonical primary key, or None when the value is not bound to its row."""
+
+    tenant: str
+    model: str
+    field: str
+    row: bytes | None = None
+
+    def aad(self, label: str = "cmk/value/1") -> bytes:
+        bound = () if self.row is None else (self.row,)
+        return canonical(label, self.tenant.encode(), self.model.encode(), self.field.encode(), *bound)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyContext:
+    """What a key wrapped by the tenant's KMS is for. It reaches the KMS on every call and its own log.
+
+    `purpose` is "dek", "lek" or "secret"; `config` is the number of the KMS configuration.
+    """
+
+    vendor: str
+    tenant: str
+    config: int
+    purpose: str
+
+    def facts(self) -> dict[str, str]:
+        """For key services that take a map of strings (AWS encryption context)."""
+        return {
+            "cmk-vendor": self.vendor,
+            "cmk-tenant": self.tenant,
+            "cmk-config": str(self.config),
+            "cmk-purpose": self.purpose,
+        }
+
+    def aad(self) -> bytes:
+        """For key services that take bytes."""
+        return canonical(
+            "cmk/key/1", self.vendor.encode(), self.tenant.encode(), str(self.config).encode(), self.purpose.encode()
+        )

@@ -1,0 +1,90 @@
+"""Key bytes that can be wiped: private anonymous pages, locked and left out of core dumps where the system allows."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from types import TracebackType
+from typing import NoReturn, Self
+
+_PAGE = mmap.PAGESIZE
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.mlock.restype = ctypes.c_int
+
+
+class SecretBytes:
+    """`length` secret bytes in their own locked page. Does not print, compare, copy or pickle.
+
+    For keys that stay (leases, private keys). A key that lives for one request is a `bytearray` passed to `wipe`.
+    """
+
+    __slots__ = ("_length", "_map", "_view", "locked")
+
+    def __init__(self, length: int) -> None:
+        if not 0 < length <= _PAGE:
+            raise ValueError(f"a secret is 1 to {_PAGE} bytes long")
+        self._length = length
+        # MAP_PRIVATE: with the default MAP_SHARED a forked child would share the page and WIPEONFORK is refused.
+        self._map = mmap.mmap(-1, _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        # Each call may be refused (RLIMIT_MEMLOCK, macOS): the key is then still wiped, only not pinned.
+        self.locked = _libc.mlock(_address(self._map), _PAGE) == 0
+        for advice in ("MADV_DONTDUMP", "MADV_WIPEONFORK"):
+            if sys.platform == "linux" and hasattr(mmap, advice):
+                self._map.madvise(getattr(mmap, advice))
+        self._view = memoryview(self._map)
+
+    @classmethod
+    def take(cls, source: bytearray | bytes) -> Self:
+        """Move `source` in; a bytearray is zeroed, an immutable `bytes` cannot be."""
+        secret = cls(len(source))
+        secret.view()[:] = source
+        if isinstance(source, bytearray):
+            wipe(source)
+        return secret
+
+    def view(self) -> memoryview:
+        """The live bytes, writable, not a copy. ValueError once wiped."""
+        if self._length == 0:
+            raise ValueError("this secret has been wiped")
+        return self._view[: self._length]
+
+    @property
+    def wiped(self) -> bool:
+        return self._length == 0
+
+    def wipe(self) -> None:
+        """Zero the page. May be called twice."""
+        if self._length:
+            self._length = 0
+            self._view[:] = bytes(_PAGE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.wipe()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_view"):
+            self.wipe()
+
+    def __repr__(self) -> str:
+        return "<SecretBytes wiped>" if self.wiped else "<SecretBytes>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret cannot be pickled")
+
+
+def wipe(buffer: bytearray | memoryview) -> None:
+    """Overwrite a mutable buffer with zeros, in place."""
+    buffer[:] = bytes(len(buffer))
+
+
+def _address(mapping: mmap.mmap) -> int:
+    anchor = ctypes.c_char.from_buffer(mapping)
+    try:
+        return ctypes.addressof(anchor)
+    finally:
+        del anchor

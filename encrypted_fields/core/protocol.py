@@ -1,0 +1,142 @@
+"""The wire API's words: routes, request metadata, bodies and replies. docs/wire.md; IronCore's TSP API, version 1."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from encrypted_fields.core.errors import CmkError, from_code
+
+DEK_BYTES = 32
+MAX_EDEK = 4096
+PREFIX = "/api/1/"
+WRAP = "document/wrap"
+UNWRAP = "document/unwrap"
+BATCH_WRAP = "document/batch-wrap"
+BATCH_UNWRAP = "document/batch-unwrap"
+REKEY = "document/rekey"
+REPORT_OPERATIONS = "document/report-operations"
+SECURITY_EVENT = "event/security-event"
+DERIVE = "key/derive-with-secret-path"
+
+
+class BadReply(CmkError):
+    """The proxy answered something that is not of the wire API. Its body is never quoted: it may hold a key."""
+
+    default = "the tenant security proxy sent a reply that is not of the wire API"
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """Who asks, for which tenant, about what: the members that every request carries (wire.md section 3)."""
+
+    tenant: str
+    requesting_id: str
+    data_label: str | None = None
+    source_ip: str | None = None
+    object_id: str | None = None
+    request_id: str | None = None
+    custom: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> dict[str, Any]:
+        icl = {
+            "requestingId": self.requesting_id,
+            "dataLabel": self.data_label,
+            "sourceIp": self.source_ip,
+            "objectId": self.object_id,
+            "requestId": self.request_id,
+        }
+        return {
+            "tenantId": self.tenant,
+            "iclFields": {name: value for name, value in icl.items() if value is not None},
+            "customFields": dict(self.custom),
+        }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class WrappedKey:
+    """A new data key and its wrapped form. `dek` is a bytearray so that its holder can wipe it."""
+
+    dek: bytearray
+    edek: bytes
+
+    def __repr__(self) -> str:
+        return "<WrappedKey>"
+
+
+def batch_wrap_body(metadata: Metadata, ids: Iterable[str]) -> dict[str, Any]:
+    return {**metadata.body(), "documentIds": list(ids)}
+
+
+def unwrap_body(metadata: Metadata, edek: bytes) -> dict[str, Any]:
+    return {**metadata.body(), "encryptedDocumentKey": encode(edek)}
+
+
+def batch_unwrap_body(metadata: Metadata, edeks: Mapping[str, bytes]) -> dict[str, Any]:
+    return {**metadata.body(), "edeks": {name: encode(edek) for name, edek in edeks.items()}}
+
+
+def rekey_body(metadata: Metadata, edek: bytes, new_tenant: str) -> dict[str, Any]:
+    return {**unwrap_body(metadata, edek), "newTenantId": new_tenant}
+
+
+def wrapped(reply: object) -> WrappedKey:
+    """The reply of wrap and rekey. BadReply when it is anything else."""
+    return WrappedKey(dek(reply), decode(_text(reply, "edek"), most=MAX_EDEK))
+
+
+def dek(reply: object) -> bytearray:
+    """The reply of unwrap: exactly 32 bytes. BadReply when it is anything else."""
+    key = bytearray(decode(_text(reply, "dek"), most=DEK_BYTES))
+    if len(key) != DEK_BYTES:
+        raise BadReply
+    return key
+
+
+def batch(reply: object, asked: Iterable[str]) -> tuple[dict[str, Any], dict[str, CmkError]]:
+    """(raw key reply per id, error per id) of a batch. Each asked id must be in exactly one of them, and no other (rule 6)."""
+    if not isinstance(reply, dict):
+        raise BadReply
+    keys, failures = reply.get("keys"), reply.get("failures")
+    if not isinstance(keys, dict) or not isinstance(failures, dict):
+        raise BadReply
+    if len(keys) + len(failures) != len(set(keys) | set(failures)) or set(keys) | set(failures) != set(asked):
+        raise BadReply
+    return keys, {name: error(failure) for name, failure in failures.items()}
+
+
+def error(body: object, http: int | None = None) -> CmkError:
+    """The error that an envelope `{"code", "message"}` stands for; BadReply when it is not one."""
+    if isinstance(body, dict):
+        code, message = body.get("code"), body.get("message")
+        if type(code) is int and 0 <= code <= 65_535 and isinstance(message, str) and message:
+            return from_code(code, message[:500], http)
+    return BadReply()
+
+
+def encode(data: bytes | bytearray | memoryview) -> str:
+    """Standard alphabet, padded, no newline (rule 3)."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def decode(text: str, *, most: int) -> bytes:
+    """Strict, canonical base64 of 1 to `most` bytes; BadReply otherwise."""
+    if not 0 < len(text) <= 4 * ((most + 2) // 3):
+        raise BadReply
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadReply from None
+    if len(data) > most or encode(data) != text:
+        raise BadReply
+    return data
+
+
+def _text(reply: object, name: str) -> str:
+    value = reply.get(name) if isinstance(reply, dict) else None
+    if not isinstance(value, str):
+        raise BadReply
+    return value

@@ -1,0 +1,76 @@
+"""An audit event: what the tenant's SIEM receives for every access to its keys. docs/formats.md section 6."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import msgspec
+
+FORMAT = 1
+
+
+class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One access, refusal or change. Holds no key, no value and no credential; `custom` is what the SaaS chose to add.
+
+    `id` is unique and sorts by time: receivers drop repeats by it. `time` is ISO 8601 UTC with milliseconds.
+    `outcome` is "success", "refused" (the tenant or its policy said no) or "error". `code` is the wire error code.
+    `edek` is the first 16 hex digits of the SHA-256 of the wrapped key's content: it tells keys apart, and opens nothing.
+    """
+
+    id: str
+    time: str
+    vendor: str
+    tenant: str
+    action: str
+    outcome: str
+    code: int = 0
+    reason: str = ""
+    requesting_id: str = ""
+    data_label: str = ""
+    source_ip: str = ""
+    object_id: str = ""
+    request_id: str = ""
+    ray_id: str = ""
+    tsp: str = ""
+    config: int = 0
+    leased: bool = False
+    edek: str = ""
+    count: int = 1
+    custom: dict[str, str] = {}
+    format: int = msgspec.field(default=FORMAT)
+
+
+# action names; the security events of wire.md section 5 arrive under their own names
+WRAP, UNWRAP, REKEY, DERIVE, REPORT = "dek.wrap", "dek.unwrap", "dek.rekey", "key.derive", "dek.report"
+LEASE_RENEWED, LEASE_REFUSED, LEASE_EXPIRED = "lease.renewed", "lease.refused", "lease.expired"
+ACCESS_RESTORED = "access.restored"
+CONFIG_ACCEPTED, CONFIG_REFUSED, CONFIG_FIRST_SEEN = "config.accepted", "config.refused", "config.first_seen"
+SIEM_CHANGED, EVENTS_DROPPED = "siem.changed", "audit.dropped"
+
+SUCCESS, REFUSED, ERROR = "success", "refused", "error"
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AuditEvent)
+
+
+def dump(event: AuditEvent) -> bytes:
+    """One line of JSON; members at their default are left out, except the required ones."""
+    return _encoder.encode(event)
+
+
+def load(data: bytes) -> AuditEvent:
+    """ValueError (msgspec.DecodeError) for anything else."""
+    return _decoder.decode(data)
+
+
+def new_id() -> str:
+    """32 hex digits: 48 bits of milliseconds, then 80 random bits. Sorts by time to the millisecond."""
+    return (time.time_ns() // 1_000_000).to_bytes(6, "big").hex() + os.urandom(10).hex()
+
+
+def timestamp(seconds: float | None = None) -> str:
+    """Now, or `seconds` since the epoch, as 2026-01-31T23:59:59.123Z."""
+    now = time.time() if seconds is None else seconds
+    whole = int(now)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int((now - whole) * 1000):03d}Z"
