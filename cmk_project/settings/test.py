@@ -1,6 +1,29 @@
-"""Settings of the test run: every app in one process, on SQLite unless DATABASE_URL says otherwise."""
+"""Settings of the test run: every app in one process, on SQLite in memory unless DATABASE_URL says otherwise."""
 
-SECRET_KEY = "test-only"  # noqa: S105
-USE_TZ = True
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
-INSTALLED_APPS: list[str] = []
+from __future__ import annotations
+
+import os
+import tempfile
+
+os.environ.setdefault("CMK_STAGE", "development")
+os.environ.setdefault("SECRET_KEY", "test-only")
+os.environ.setdefault("DATABASE_URL", "sqlite:///:memory:")
+os.environ.setdefault("CMK_VENDOR", "acme")
+os.environ.setdefault("TSP_STATE_DIR", tempfile.mkdtemp(prefix="cmk-test-"))
+
+from cmk_project.settings.tsp import *  # noqa: E402, F403, I001
+from cmk_project.settings.broker import *  # noqa: E402, F403
+from cmk_project.settings.broker import BASE_DIR, INSTALLED_APPS  # noqa: E402
+
+ALLOWED_HOSTS = ["*"]
+INSTALLED_APPS = [*INSTALLED_APPS, "tsp", "encrypted_fields", "tests.sample_app"]
+INSTALLED_APPS = [name for name in INSTALLED_APPS if "." in name or (BASE_DIR / name).is_dir() or name in ("rest_framework", "csp")]
+if not (BASE_DIR / "tests" / "sample_app").is_dir():
+    INSTALLED_APPS.remove("tests.sample_app")
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the slow one costs a second a login
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = True
+LOGGING_CONFIG = None  # pytest's own capture sees every logger
+CMK_TSP_URL = "http://127.0.0.1:7777"
+CMK_TSP_API_KEY = "dGVzdC1vbmx5LWFwaS1rZXk="
+CMK_REQUESTING_ID = "tests"
