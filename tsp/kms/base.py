@@ -6,8 +6,14 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, final
 
 from encrypted_fields.core.context import KeyContext
-from encrypted_fields.core.errors import CmkError, KmsError, KmsUnreachable, KmsUnwrapFailed, KmsWrapFailed
-from tsp.egress import Egress
+from encrypted_fields.core.errors import (
+    KmsError,
+    KmsMisconfigured,
+    KmsUnreachable,
+    KmsUnwrapFailed,
+    KmsWrapFailed,
+)
+from tsp.egress import Egress, EgressDenied, EgressFailed
 
 MAX_BLOB = 2048
 
@@ -15,8 +21,8 @@ MAX_BLOB = 2048
 class KmsAdapter(ABC):
     """Wraps and unwraps keys under a key that the tenant holds. Blocking; called from a bounded pool of threads.
 
-    A provider is one file: a `Config` dataclass of `option(…)` fields, `_wrap`, `_unwrap`, `translate`. It uses the credentials
-    in `config` and none other, and opens connections only through `egress`.
+    A provider is one file: a `Config` dataclass of `option(…)` fields, `_wrap`, `_unwrap`, `translate`. It uses the
+    credentials in `config` and none other, and opens connections only through `egress`.
     """
 
     Config: ClassVar[type]
@@ -50,7 +56,7 @@ class KmsAdapter(ABC):
             raise failure
         return bytearray(key)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  most have nothing to let go of
         """Let go of connections and sessions; the adapter is not used again."""
 
     @abstractmethod
@@ -67,8 +73,11 @@ class KmsAdapter(ABC):
         """
 
     def _named(self, error: Exception) -> KmsError:
-        if isinstance(error, KmsError):
-            return error
-        if isinstance(error, CmkError):
+        if isinstance(error, EgressDenied):
+            return KmsMisconfigured(f"the key service may not be called: {error}")
+        if isinstance(error, EgressFailed):
             return KmsUnreachable()
-        return self.translate(error)
+        named = error if isinstance(error, KmsError) else self.translate(error)
+        # No trace, no chain: an adapter's frames and an SDK's exception hold keys, credentials and requests.
+        named.__cause__ = named.__context__ = None
+        return named.with_traceback(None)
