@@ -27,7 +27,7 @@ def canonical(label: str, *parts: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ValueContext:
-    """Where one stored value lives. `row` is the canonical primary key, or None when the value is not bound to its row."""
+    """Where one stored value lives. `row` is the canonical primary key, or None: the value is not bound to its row."""
 
     tenant: str
     model: str

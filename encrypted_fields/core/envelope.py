@@ -2,8 +2,9 @@
 
     "CMK" ‖ version(1) = 1 ‖ binding(1) ‖ u16 BE edek length ‖ edek ‖ nonce(12) ‖ ciphertext ‖ tag(16)
 
-`binding` says what the associated data holds: 0 tenant, model and field; 1 these and the row's primary key. The first five
-bytes are part of the associated data. The EDEK is not: rekeying replaces it, and only the DEK inside it opens the value.
+`binding` says what the associated data holds: 0 tenant, model and field; 1 these and the row's primary key. The first
+five bytes are part of the associated data. The EDEK is not: rekeying replaces it, and only the DEK inside it opens the
+value.
 """
 
 from __future__ import annotations
@@ -59,8 +60,11 @@ def parse(stored: bytes | memoryview) -> Envelope:
 
 
 def looks_sealed(data: bytes) -> bool:
-    """Whether `data` starts like an envelope of any version: such input is never sealed a second time."""
-    return data[:3] == MAGIC and len(data) >= HEAD + OVERHEAD
+    """Whether `data` starts like an envelope of any version: such input is never sealed a second time.
+
+    Versions stay below 32, so that a text that happens to start with "CMK" is not taken for one.
+    """
+    return data[:3] == MAGIC and len(data) >= HEAD + OVERHEAD and 0 < data[3] < 0x20
 
 
 def _join(prefix: bytes, edek: bytes, sealed: bytes) -> bytes:

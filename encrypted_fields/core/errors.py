@@ -5,6 +5,7 @@
     │   ├── Unauthorized        101
     │   ├── InvalidRequest      102
     │   ├── AuditUnavailable    100  the audit trail cannot take the event, so the key is not released
+    │   ├── Overloaded          100  too many requests
     │   └── TspUnreachable        0  (made by the client only)
     ├── KmsError                2xx  the tenant's key service or its configuration
     │   ├── NoPrimaryKms        200
@@ -166,15 +167,17 @@ def _all(cls: type[CmkError]) -> list[type[CmkError]]:
 
 _ABSTRACT = {CmkError, ServiceError, KmsError}
 _UNTYPED = {AuditUnavailable, Overloaded}  # share code 100 on the wire; told apart by HTTP status
+_LOCAL = {TspUnreachable, InvalidCiphertext}  # codes that clients make: a server that sends one is not believed
 BY_CODE: dict[int, type[CmkError]] = {
-    cls.code: cls for cls in _all(CmkError) if cls not in _ABSTRACT and cls not in _UNTYPED
+    cls.code: cls for cls in _all(CmkError) if cls not in _ABSTRACT | _UNTYPED | _LOCAL
 }
 
 
 def from_code(code: int, message: str | None = None, http: int | None = None) -> CmkError:
     """The error that a reply `{"code", "message"}` with HTTP status `http` stands for.
 
-    An unknown code becomes a plain CmkError: it is never taken for success and never for a refusal.
+    An unknown code, and one that only clients make, becomes a plain CmkError: it is never taken for success, for a
+    refusal or for "try again".
     """
     if code == 100:
         for cls in _UNTYPED:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 _PAGE = mmap.PAGESIZE
+_ALIVE = 1  # in the last byte of the page: a page emptied by fork has 0 there
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _libc.mlock.restype = ctypes.c_int
@@ -18,13 +19,15 @@ class SecretBytes:
     """`length` secret bytes in their own locked page. Does not print, compare, copy or pickle.
 
     For keys that stay (leases, private keys). A key that lives for one request is a `bytearray` passed to `wipe`.
+    A forked child does not get it: where the system empties the page (Linux), `view` in the child raises instead of
+    giving out zeros, which would be a valid key that everybody knows.
     """
 
     __slots__ = ("_length", "_map", "_view", "locked")
 
     def __init__(self, length: int) -> None:
-        if not 0 < length <= _PAGE:
-            raise ValueError(f"a secret is 1 to {_PAGE} bytes long")
+        if not 0 < length < _PAGE:
+            raise ValueError(f"a secret is 1 to {_PAGE - 1} bytes long")
         self._length = length
         # MAP_PRIVATE: with the default MAP_SHARED a forked child would share the page and WIPEONFORK is refused.
         self._map = mmap.mmap(-1, _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -34,6 +37,7 @@ class SecretBytes:
             if sys.platform == "linux" and hasattr(mmap, advice):
                 self._map.madvise(getattr(mmap, advice))
         self._view = memoryview(self._map)
+        self._view[-1] = _ALIVE
 
     @classmethod
     def take(cls, source: bytearray | bytes) -> Self:
@@ -45,14 +49,14 @@ class SecretBytes:
         return secret
 
     def view(self) -> memoryview:
-        """The live bytes, writable, not a copy. ValueError once wiped."""
-        if self._length == 0:
-            raise ValueError("this secret has been wiped")
+        """The live bytes, writable, not a copy. ValueError once wiped, and in a child that was forked off."""
+        if self._length == 0 or self._view[-1] != _ALIVE:
+            raise ValueError("this secret has been wiped, or stayed behind in the parent process")
         return self._view[: self._length]
 
     @property
     def wiped(self) -> bool:
-        return self._length == 0
+        return self._length == 0 or self._view[-1] != _ALIVE
 
     def wipe(self) -> None:
         """Zero the page. May be called twice."""

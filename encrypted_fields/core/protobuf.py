@@ -1,7 +1,7 @@
 """The small part of Protocol Buffers that EDEKs and document headers use: varints and length-delimited fields.
 
-Source: protobuf.dev/programming-guides/encoding. Strict where it protects: minimal varints of at most ten bytes are not
-required by the format, so longer-than-needed ones are refused; groups and fixed-width fields are unknown to us and refused.
+Source: protobuf.dev/programming-guides/encoding. Strict where it protects: varints longer than needed are
+refused although the format allows them; groups and fixed-width fields are unknown to us and refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ class ProtobufError(ValueError):
 
 
 def varint(number: int, value: int) -> bytes:
-    """One varint field; nothing for zero, as proto3 has it. `value` is 0 … 2^64-1."""
+    """One varint field; nothing for zero, as proto3 has it. ValueError unless `value` is 0 … 2^64-1."""
+    if not 0 <= value < 2**64:
+        raise ValueError("a varint is 0 to 2^64-1")
     return _encode(number << 3 | VARINT) + _encode(value) if value else b""
 
 
@@ -26,7 +28,10 @@ def length(number: int, value: bytes) -> bytes:
 
 
 def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(field number, value) in order of appearance; int for varints, bytes for length-delimited. ProtobufError otherwise."""
+    """(field number, value) in order of appearance: int for a varint, bytes for a length-delimited field.
+
+    ProtobufError, while iterating, for anything else.
+    """
     position, end = 0, len(data)
     while position < end:
         key, position = _decode(data, position)

@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from encrypted_fields.core.errors import CmkError, from_code
 
@@ -66,6 +66,9 @@ class WrappedKey:
     def __repr__(self) -> str:
         return "<WrappedKey>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a data key cannot be pickled")
+
 
 def batch_wrap_body(metadata: Metadata, ids: Iterable[str]) -> dict[str, Any]:
     return {**metadata.body(), "documentIds": list(ids)}
@@ -97,7 +100,10 @@ def dek(reply: object) -> bytearray:
 
 
 def batch(reply: object, asked: Iterable[str]) -> tuple[dict[str, Any], dict[str, CmkError]]:
-    """(raw key reply per id, error per id) of a batch. Each asked id must be in exactly one of them, and no other (rule 6)."""
+    """(raw key reply per id, error per id) of a batch.
+
+    Each asked id must be in exactly one of them, and no other id in any (rule 6); BadReply otherwise.
+    """
     if not isinstance(reply, dict):
         raise BadReply
     keys, failures = reply.get("keys"), reply.get("failures")

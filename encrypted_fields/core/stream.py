@@ -3,8 +3,8 @@
     "CMKF" ‖ version(1) = 1 ‖ u16 BE edek length ‖ edek ‖ salt(16) ‖ chunk 0 ‖ chunk 1 ‖ … ‖ last chunk
 
 Each chunk is AES-256-GCM of up to 65,536 bytes (tag appended) under a file key derived from the DEK:
-HKDF-SHA256(DEK, salt, canonical("cmk/file/1", magic, context)). Nonce: u88 BE chunk number ‖ last-chunk flag, the STREAM
-construction of Hoang, Reyhanitabar, Rogaway and Vizár (2015). The last chunk is empty only if the file is.
+HKDF-SHA256(DEK, salt, canonical("cmk/file/1", magic, context)). Nonce: u88 BE chunk number ‖ last-chunk flag, the
+STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár (2015). The last chunk is empty only if the file is.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def read_header(source: BinaryIO) -> Header:
 class SealingReader(io.RawIOBase):
     """Reads as the sealed form of `source`: hand it to a Storage, which pulls the file through in constant memory."""
 
-    def __init__(self, source: BinaryIO, key: bytes | bytearray | memoryview, edek: bytes, context: ValueContext) -> None:
+    def __init__(
+        self, source: BinaryIO, key: bytes | bytearray | memoryview, edek: bytes, context: ValueContext
+    ) -> None:
         if not 0 < len(edek) <= MAX_EDEK:
             raise ValueError(f"an EDEK is 1 to {MAX_EDEK} bytes long")
         header = Header(edek, _random(SALT_BYTES))
@@ -67,6 +69,7 @@ class SealingReader(io.RawIOBase):
         self._next = _fill(source)
         self._ready = memoryview(header.dump())
         self._done = False
+        self._whole = True
 
     def readable(self) -> bool:
         return True
@@ -80,7 +83,11 @@ class SealingReader(io.RawIOBase):
         return count
 
     def _seal_next(self) -> bytes:
+        if not self._whole:
+            raise ValueError("reading the file failed before: what follows would be sealed with a hole in it")
+        self._whole = False  # until the source has given the next chunk
         chunk, self._next = self._next, _fill(self._source) if len(self._next) == CHUNK else b""
+        self._whole = True
         self._done = not self._next
         nonce = _nonce(self._number, last=self._done)
         self._number += 1
@@ -124,7 +131,9 @@ class OpeningReader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}.get(whence)
+        if base is None:
+            raise ValueError("seek counts from the start, the position or the end")
         if base + offset < 0:
             raise ValueError("seek before the start of the file")
         self._position = base + offset
@@ -144,7 +153,7 @@ class OpeningReader(io.RawIOBase):
         if number == self._number:
             return
         self._source.seek(self._start + number * SEALED_CHUNK)
-        sealed = self._source.read(SEALED_CHUNK)
+        sealed = _fill(self._source, SEALED_CHUNK)
         try:
             chunk = self._aead.decrypt(_nonce(number, last=number == self._last), sealed, None)
         except InvalidTag:
@@ -166,20 +175,21 @@ def _nonce(number: int, *, last: bool) -> bytes:
     return number.to_bytes(11, "big") + bytes([last])
 
 
-def _fill(source: BinaryIO) -> bytes:
-    """A whole chunk, however short the source's single reads are."""
-    chunk = source.read(CHUNK)
-    if not chunk or len(chunk) == CHUNK:
-        return chunk
-    parts, size = [chunk], len(chunk)
-    while size < CHUNK and (more := source.read(CHUNK - size)):
-        parts.append(more)
-        size += len(more)
-    return b"".join(parts)
+def _fill(source: BinaryIO, size: int = CHUNK) -> bytes:
+    """`size` bytes, or what is left, however short the source's single reads are."""
+    found = b""
+    while len(found) < size:
+        more: bytes | None = source.read(size - len(found))
+        if more is None:  # a non-blocking source: "nothing yet" must not be taken for the end
+            raise BlockingIOError("a file is sealed and opened from a blocking source")
+        if not more:
+            break
+        found = found + more if found else more
+    return found
 
 
 def _exactly(source: BinaryIO, size: int) -> bytes:
-    data = source.read(size)
+    data = _fill(source, size)
     if len(data) != size:
         raise InvalidCiphertext
     return data

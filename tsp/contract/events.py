@@ -15,7 +15,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `id` is unique and sorts by time: receivers drop repeats by it. `time` is ISO 8601 UTC with milliseconds.
     `outcome` is "success", "refused" (the tenant or its policy said no) or "error". `code` is the wire error code.
-    `edek` is the first 16 hex digits of the SHA-256 of the wrapped key's content: it tells keys apart, and opens nothing.
+    `edek` is the first 16 hex digits of the SHA-256 of the wrapped key's content: it tells keys apart, opens nothing.
     """
 
     id: str
@@ -60,8 +60,14 @@ def dump(event: AuditEvent) -> bytes:
 
 
 def load(data: bytes) -> AuditEvent:
-    """ValueError (msgspec.DecodeError) for anything else."""
-    return _decoder.decode(data)
+    """ValueError (msgspec.DecodeError is one) for anything else, an unknown format included."""
+    try:
+        event = _decoder.decode(data)
+    except RecursionError:
+        raise ValueError("an audit event is not nested") from None
+    if event.format != FORMAT:
+        raise ValueError("the audit event's format is unknown")
+    return event
 
 
 def new_id() -> str:

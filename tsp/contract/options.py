@@ -39,7 +39,7 @@ def option(
 
 
 def describe(config: type[Any]) -> list[dict[str, Any]]:
-    """The form of a provider as JSON: name, type ("text", "number", "flag"), required, default and what `option` was given."""
+    """A provider's form as JSON: name, type (text, number or flag), required, default and what `option` was given."""
     types = typing.get_type_hints(config)
     return [
         {

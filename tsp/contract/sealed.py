@@ -1,7 +1,7 @@
 """A sealed configuration as it travels: one libsodium sealed box per proxy key. docs/formats.md section 5.
 
-Sealed boxes (crypto_box_seal: X25519 and XSalsa20-Poly1305) hide the document from everybody but the proxy and say nothing of
-who made it; what is inside is therefore bound, and the proxy compares (tsp.configs).
+Sealed boxes (crypto_box_seal: X25519 and XSalsa20-Poly1305) hide the document from everybody but the proxy and say
+nothing of who made it; what is inside is therefore bound, and the proxy compares (tsp.configs).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
+from nacl.exceptions import CryptoError
 from nacl.public import PublicKey, SealedBox
 
 from encrypted_fields.core.context import canonical
@@ -26,7 +27,7 @@ OVERHEAD = 48
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One immutable version of one configuration, as the browser posts it, the broker keeps it and the proxy fetches it.
+    """One immutable version of one configuration: the browser posts it, the broker keeps it, the proxy fetches it.
 
     `sequence` is the broker's running number over all records, 0 before it is stored.
     """
@@ -53,10 +54,18 @@ def key_id(public_key: bytes) -> str:
 
 
 def seal(document: bytes, public_key: bytes) -> bytes:
-    """A sealed box that only the holder of the private key opens: 48 bytes longer than `document`."""
-    if len(document) > MAX_BOX - OVERHEAD:
-        raise ValueError("the document is too long to seal")
-    return bytes(SealedBox(PublicKey(public_key)).encrypt(document))
+    """A sealed box that only the holder of the private key opens: 48 bytes longer than `document`.
+
+    ValueError for a public key that is not 32 bytes, or of low order (the shared secret would be known to everybody).
+    """
+    if not 0 < len(document) <= MAX_BOX - OVERHEAD:
+        raise ValueError("the document is empty or too long to seal")
+    if len(public_key) != PUBLIC_KEY_BYTES:
+        raise ValueError("an X25519 public key is 32 bytes")
+    try:
+        return bytes(SealedBox(PublicKey(public_key)).encrypt(document))
+    except CryptoError:
+        raise ValueError("the public key is not usable") from None
 
 
 def dump(record: Record) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
 Kind = Literal["kms", "siem"]
@@ -31,8 +31,8 @@ def is_name(text: object) -> bool:
 class Binding:
     """What a sealed configuration is bound to; the proxy compares every member before it looks at the body.
 
-    `previous` is the record hash (hex SHA-256) of the version before, "" for the first; `tsp_key` the id of the proxy key
-    that this copy is sealed to; `created` ISO 8601 UTC.
+    `previous` is the record hash (hex SHA-256) of the version before, "" for the first; `tsp_key` the id of the proxy
+    key that this copy is sealed to; `created` ISO 8601 UTC.
     """
 
     vendor: str
@@ -47,7 +47,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Leasing:
-    """A tenant's lease policy in seconds; it may be shorter than the defaults, never longer. `hold` 0: no grace at all."""
+    """A tenant's lease policy in seconds: it may be shorter than the defaults, never longer. `hold` 0: no grace."""
 
     enabled: bool = False
     renew: int = RENEW_SECONDS
@@ -66,7 +66,7 @@ class KmsBody:
 
 @dataclass(frozen=True, slots=True)
 class SiemBody:
-    """Where a tenant's events go, and what happens when they cannot be kept: refuse the key, or count what was dropped."""
+    """Where a tenant's events go, and what if they cannot be kept: refuse the key, or count what was dropped."""
 
     provider: str
     options: dict[str, Any] = field(repr=False)
@@ -89,19 +89,24 @@ def dump(document: Document) -> bytes:
         members["leasing"] = {"enabled": leasing.enabled, "renew": leasing.renew, "hold": leasing.hold}
     else:
         members["when_full"] = body.when_full
-    whole = {"format": FORMAT, **{name: getattr(binding, name) for name in Binding.__dataclass_fields__}, "body": members}
+    bound = {name: getattr(binding, name) for name in Binding.__dataclass_fields__}
+    whole = {"format": FORMAT, **bound, "body": members}
     return json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def load(data: bytes) -> Document:
     """DocumentError for unknown formats, missing, extra, repeated or mistyped members."""
     try:
-        whole = json.loads(data, object_pairs_hook=_once, parse_constant=_no_constant)
+        # decoded here: given bytes, json also takes UTF-16 and UTF-32
+        whole = json.loads(
+            data.decode(), object_pairs_hook=_once, parse_float=_no_fraction, parse_constant=_no_fraction
+        )
+        json.dumps(whole, ensure_ascii=False).encode()  # a lone surrogate is no text
     except DocumentError:
         raise
     except (ValueError, RecursionError):
-        raise DocumentError("the document is not JSON") from None
-    if not isinstance(whole, dict) or whole.get("format") != FORMAT:
+        raise DocumentError("the document is not JSON in UTF-8") from None
+    if not isinstance(whole, dict) or not _number(whole.get("format"), FORMAT, FORMAT):
         raise DocumentError("the document's format is unknown")
     names = set(Binding.__dataclass_fields__)
     _members(whole, names | {"format", "body"})
@@ -173,7 +178,7 @@ def _number(value: object, least: int, most: int) -> bool:
 
 def _time(value: object) -> bool:
     try:
-        return isinstance(value, str) and len(value) <= 40 and datetime.fromisoformat(value).utcoffset() is not None
+        return isinstance(value, str) and len(value) <= 40 and datetime.fromisoformat(value).utcoffset() == timedelta(0)
     except ValueError:
         return False
 
@@ -185,5 +190,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(_: str) -> Any:
-    raise DocumentError("NaN and Infinity are not numbers here")
+def _no_fraction(_: str) -> Any:
+    # 1e999 would load as Infinity, and 1.0 is written differently by every language
+    raise DocumentError("numbers are whole here")
