@@ -21,32 +21,58 @@ def dangerous_settings(*, app_configs: Sequence[AppConfig] | None, **_: Any) -> 
     """Every check at once, so that one start shows all that is wrong."""
     production = settings.CMK_STAGE == "production"
     portal = "broker" in settings.INSTALLED_APPS
-    found = []
+    found: list[CheckMessage] = []
     if production and getattr(settings, "TSP_ALLOW_LOCAL_KMS", False):
         found.append(
-            _error("E001", "The local KMS is allowed in production.", "Set TSP_ALLOW_LOCAL_KMS=false, or CMK_STAGE=development.")
+            _error(
+                "E001",
+                "The local KMS is allowed in production.",
+                "Set TSP_ALLOW_LOCAL_KMS=false, or CMK_STAGE=development.",
+            )
         )
     if production and settings.DEBUG:
-        found.append(_error("E002", "DEBUG is on in production.", "Use cmk_project.settings.broker or .tsp, not .local."))
+        found.append(
+            _error("E002", "DEBUG is on in production.", "Use cmk_project.settings.broker or .tsp, not .local.")
+        )
     if production and portal and _has_private_key():
         found.append(
             _error(
-                "E003", "The portal can reach the proxy's private key.", "Remove TSP_PRIVATE_KEYS from the portal's environment."
+                "E003",
+                "The portal can reach the proxy's private key.",
+                "Remove TSP_PRIVATE_KEYS from the portal's environment.",
             )
         )
     if production and portal and (settings.SECRET_KEY.startswith(_PUBLIC) or len(settings.SECRET_KEY) < _WEAK):
         found.append(
-            _error("E004", "SECRET_KEY is public or short.", f"Set SECRET_KEY to {_WEAK} or more random characters, kept secret.")
+            _error(
+                "E004",
+                "SECRET_KEY is public or short.",
+                f"Set SECRET_KEY to {_WEAK} or more random characters, kept secret.",
+            )
         )
     if production and portal and "*" in settings.ALLOWED_HOSTS:
-        found.append(_error("E005", "ALLOWED_HOSTS lets every host in.", "Set ALLOWED_HOSTS to the portal's host names."))
+        found.append(
+            _error("E005", "ALLOWED_HOSTS lets every host in.", "Set ALLOWED_HOSTS to the portal's host names.")
+        )
     if settings.CMK_VENDOR and not is_name(settings.CMK_VENDOR):
         found.append(
-            _error("E006", "CMK_VENDOR is not a name.", "Use 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first and last.")
+            _error(
+                "E006",
+                "CMK_VENDOR is not a name.",
+                "Use 1 to 64 of A-Z a-z 0-9 . _ -, a letter or digit first and last.",
+            )
         )
-    if production and getattr(settings, "TSP_BROKER_URL", "").startswith("http://") and not _is_loopback(settings.TSP_BROKER_URL):
+    if (
+        production
+        and getattr(settings, "TSP_BROKER_URL", "").startswith("http://")
+        and not _is_loopback(settings.TSP_BROKER_URL)
+    ):
         found.append(
-            _error("E007", "The proxy's token would travel in clear to the portal.", "Set TSP_BROKER_URL to an https:// address.")
+            _error(
+                "E007",
+                "The proxy's token would travel in clear to the portal.",
+                "Set TSP_BROKER_URL to an https:// address.",
+            )
         )
     return found
 

@@ -17,7 +17,18 @@ ROOT = Path(__file__).resolve().parent.parent
 def _run(folder: Path, body: str, **env: str) -> subprocess.CompletedProcess[str]:
     test = folder / "test_inner.py"
     test.write_text(body)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "tests.conftest", "-c", "pyproject.toml", str(test)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "tests.conftest",
+        "-c",
+        "pyproject.toml",
+        str(test),
+    ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **env}, check=False)
 
 

@@ -26,7 +26,10 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "cmk_project.logs.AllowListFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))},
+    "root": {
+        "handlers": ["stderr"],
+        "level": env.text("LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR")),
+    },
     "loggers": {
         # both print request headers or bodies at DEBUG: never below WARNING, whatever LOG_LEVEL says
         name: {"level": "WARNING"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 from urllib.parse import urlsplit
 
 from cmk_project import env
@@ -18,7 +19,9 @@ for _name in ("TSP_PRIVATE_KEYS", "TSP_PRIVATE_KEYS_FILE"):
 SECRET_KEY = env.secret("SECRET_KEY")
 BROKER_URL = env.url("BROKER_URL", "http://127.0.0.1:8000")
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", [str(urlsplit(BROKER_URL).hostname)])
-DATABASES = {"default": env.database("DATABASE_URL", "sqlite:///var/broker.sqlite3", base=BASE_DIR)}
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.database("DATABASE_URL", "sqlite:///var/broker.sqlite3", base=BASE_DIR)
+}
 ROOT_URLCONF = "cmk_project.urls"
 WSGI_APPLICATION = "cmk_project.wsgi.application"
 
@@ -42,10 +45,11 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
-TEMPLATES = [
+TEMPLATES: list[dict[str, object]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates"],
@@ -66,6 +70,21 @@ STATICFILES_DIRS: list[object] = [BASE_DIR / "static"]
 # without a collected folder (one process on one machine) WhiteNoise serves the source folders
 WHITENOISE_USE_FINDERS = not os.path.isdir(STATIC_ROOT)
 WHITENOISE_AUTOREFRESH = False
+
+AUTH_USER_MODEL = "broker.User"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "login"
+# JSON only, and whoever is not let in by a view of its own is kept out
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": ["broker.permissions.Nobody"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "broker.api.errors.reply",
+}
+# the portal offers the "local" key service only where the proxy would take it
+TSP_ALLOW_LOCAL_KMS = env.flag("TSP_ALLOW_LOCAL_KMS", False)
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

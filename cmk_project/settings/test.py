@@ -17,7 +17,9 @@ from cmk_project.settings.broker import BASE_DIR, INSTALLED_APPS  # noqa: E402
 
 ALLOWED_HOSTS = ["*"]
 INSTALLED_APPS = [*INSTALLED_APPS, "tsp", "encrypted_fields", "tests.sample_app"]
-INSTALLED_APPS = [name for name in INSTALLED_APPS if "." in name or (BASE_DIR / name).is_dir() or name in ("rest_framework", "csp")]
+INSTALLED_APPS = [
+    name for name in INSTALLED_APPS if "." in name or (BASE_DIR / name).is_dir() or name in ("rest_framework", "csp")
+]
 if not (BASE_DIR / "broker" / "checks.py").is_file() or not (BASE_DIR / "broker" / "models" / "__init__.py").is_file():
     INSTALLED_APPS.remove("broker")
 if not (BASE_DIR / "tests" / "sample_app").is_dir():

@@ -5,14 +5,16 @@ from __future__ import annotations
 import secrets
 import socket
 
+from typing import Any
+
 from cmk_project import env
 from cmk_project.settings.base import *  # noqa: F403
 from cmk_project.settings.base import BASE_DIR, INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tsp"]
 SECRET_KEY = secrets.token_urlsafe(50)  # Django wants one; nothing here signs with it
-DATABASES: dict[str, object] = {}
-TEMPLATES: list[object] = []
+DATABASES: dict[str, dict[str, Any]] = {}
+TEMPLATES: list[dict[str, object]] = []
 MIDDLEWARE: list[str] = []
 
 TSP_HOST = env.text("TSP_HOST", "127.0.0.1")

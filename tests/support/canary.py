@@ -25,7 +25,11 @@ def register(what: str, secret: str | bytes) -> str:
 
 def forms(data: bytes) -> set[str]:
     """How bytes may show: as text, hex, base64 in both alphabets (first 20 bytes, so that what follows does not matter)."""
-    found = {data.hex(), base64.b64encode(data).decode().rstrip("="), base64.urlsafe_b64encode(data).decode().rstrip("=")}
+    found = {
+        data.hex(),
+        base64.b64encode(data).decode().rstrip("="),
+        base64.urlsafe_b64encode(data).decode().rstrip("="),
+    }
     try:
         found.add(data.decode())
     except UnicodeDecodeError:

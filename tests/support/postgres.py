@@ -30,7 +30,19 @@ class Postgres:
             self._as = [need("setpriv", "util-linux"), "--reuid=postgres", "--regid=postgres", "--clear-groups"]
             shutil.chown(self.folder, "postgres", "postgres")
         data = str(self.folder / "data")
-        init = [*self._as, self._initdb, "-D", data, "-U", USER, "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"]
+        init = [
+            *self._as,
+            self._initdb,
+            "-D",
+            data,
+            "-U",
+            USER,
+            "--auth=trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+        ]
         done = subprocess.run(init, capture_output=True, text=True, cwd=self.folder, check=False)
         if done.returncode:
             shutil.rmtree(self.folder, ignore_errors=True)

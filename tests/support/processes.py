@@ -26,18 +26,28 @@ def need(program: str, package: str, *folders: Path) -> str:
     """The path of a program; an error that says what to install if it is not there (a missing server is never a skip)."""
     found = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), *map(str, folders)]))
     if not found:
-        raise RuntimeError(f"the tests need '{program}': install the package {package} (as root on Debian, `make test` does)")
+        raise RuntimeError(
+            f"the tests need '{program}': install the package {package} (as root on Debian, `make test` does)"
+        )
     return found
 
 
 class Process:
     """A child process with its output in a file; `stop` ends it (and only it) by its id."""
 
-    def __init__(self, command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path = ROOT
+    ) -> None:
         self.log = log
         self._out: IO[bytes] = log.open("ab")
         self.child = subprocess.Popen(
-            list(command), stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._out, env=env, cwd=cwd, start_new_session=True
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=self._out,
+            stderr=self._out,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
         )
 
     @property
