@@ -13,7 +13,8 @@ from cmk_project.settings.base import BASE_DIR, CMK_STAGE, INSTALLED_APPS
 for _name in ("TSP_PRIVATE_KEYS", "TSP_PRIVATE_KEYS_FILE"):
     if os.environ.get(_name):
         raise env.SettingError(
-            f"{_name} is set in the portal's environment: remove it, since the portal must not be able to open what it stores"
+            f"{_name} is set in the portal's environment: remove it, "
+            "since the portal must not be able to open what it stores"
         )
 
 SECRET_KEY = env.secret("SECRET_KEY")
@@ -106,7 +107,8 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 
-# No inline script, no foreign host. libsodium is WebAssembly and needs 'wasm-unsafe-eval'; that permits no eval() of text.
+# No inline script, no foreign host. libsodium is WebAssembly and needs 'wasm-unsafe-eval';
+# that permits no eval() of text.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'none'"],

@@ -1,0 +1,1 @@
+"""The portal's JSON interface: for the vendor's proxies, and for the portal's own pages."""
