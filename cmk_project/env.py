@@ -53,7 +53,8 @@ def number(name: str, default: int, *, least: int, most: int) -> int:
 def secret(name: str, default: str | None = None) -> str:
     """The variable `name`, or the content of the file that `name`_FILE names (one trailing newline is dropped).
 
-    Both at once, a file that cannot be read and an empty file are errors: a secret that is quietly missing is worse than no start.
+    Both at once, a file that cannot be read and an empty file are errors: a secret that is quietly missing is worse
+    than no start.
     """
     value, path = os.environ.get(name, ""), os.environ.get(f"{name}_FILE", "")
     if value and path:

@@ -13,7 +13,8 @@ from encrypted_fields.core.errors import CmkError
 
 FIELDS = (
     "event", "vendor", "tenant", "config", "version", "kind", "action", "outcome", "code", "reason", "state",
-    "request_id", "ray_id", "requesting_id", "status", "method", "path", "milliseconds", "attempt", "count", "sink", "task",
+    "request_id", "ray_id", "requesting_id", "status", "method", "path", "milliseconds", "attempt", "count", "sink",
+    "task",
 )  # fmt: skip
 _MAX = 2_000
 
@@ -21,8 +22,8 @@ _MAX = 2_000
 class AllowListFormatter(logging.Formatter):
     """Prints time, level, logger, message and the `extra` fields of FIELDS, if they are text, numbers or flags.
 
-    Of an exception it prints the class and where it was raised. Its text only if it is ours (CmkError): an SDK's exception may
-    repeat a credential or a value.
+    Of an exception it prints the class and where it was raised. Its text only if it is ours (CmkError): an SDK's
+    exception may repeat a credential or a value.
     """
 
     def format(self, record: logging.LogRecord) -> str:

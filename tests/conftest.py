@@ -85,10 +85,10 @@ def redis_server() -> Iterator[Redis]:
 
 
 @pytest.fixture
-def redis_url(redis_server: Redis) -> Iterator[str]:
+def redis_url(redis_server: Redis) -> str:
     """The address of an empty Redis (AOF on every write, noeviction)."""
     import redis
 
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
-    yield redis_server.url
+    return redis_server.url

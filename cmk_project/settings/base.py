@@ -17,7 +17,8 @@ USE_I18N = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS: list[str] = ["cmk_project"]
 
-# "production" turns dangerous settings into errors (cmk_project.checks); "development" is for one machine and toy tenants
+# "production" turns dangerous settings into errors (cmk_project.checks);
+# "development" is for one machine and toy tenants
 CMK_STAGE = env.text("CMK_STAGE", "production", choices=("production", "development"))
 CMK_VENDOR = env.text("CMK_VENDOR", "")
 

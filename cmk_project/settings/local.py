@@ -7,9 +7,9 @@ import os
 os.environ.setdefault("CMK_STAGE", "development")
 os.environ.setdefault("SECRET_KEY", "development-only-and-public-so-never-use-it-for-real-tenants")
 
-from cmk_project.settings.tsp import *  # noqa: E402, F403, I001
-from cmk_project.settings.broker import *  # noqa: E402, F403
-from cmk_project.settings.broker import INSTALLED_APPS  # noqa: E402
+from cmk_project.settings.tsp import *  # noqa: F403, I001
+from cmk_project.settings.broker import *  # noqa: F403
+from cmk_project.settings.broker import INSTALLED_APPS
 
 DEBUG = True
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]

@@ -11,9 +11,9 @@ os.environ.setdefault("DATABASE_URL", "sqlite:///:memory:")
 os.environ.setdefault("CMK_VENDOR", "acme")
 os.environ.setdefault("TSP_STATE_DIR", tempfile.mkdtemp(prefix="cmk-test-"))
 
-from cmk_project.settings.tsp import *  # noqa: E402, F403, I001
-from cmk_project.settings.broker import *  # noqa: E402, F403
-from cmk_project.settings.broker import BASE_DIR, INSTALLED_APPS  # noqa: E402
+from cmk_project.settings.tsp import *  # noqa: F403, I001
+from cmk_project.settings.broker import *  # noqa: F403
+from cmk_project.settings.broker import BASE_DIR, INSTALLED_APPS
 
 ALLOWED_HOSTS = ["*"]
 INSTALLED_APPS = [*INSTALLED_APPS, "tsp", "encrypted_fields", "tests.sample_app"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import socket
-
 from typing import Any
 
 from cmk_project import env

@@ -24,7 +24,7 @@ def register(what: str, secret: str | bytes) -> str:
 
 
 def forms(data: bytes) -> set[str]:
-    """How bytes may show: as text, hex, base64 in both alphabets (first 20 bytes, so that what follows does not matter)."""
+    """How bytes may show: as text, hex, base64 in both alphabets."""
     found = {
         data.hex(),
         base64.b64encode(data).decode().rstrip("="),

@@ -1,4 +1,4 @@
-"""Real servers for tests: started in a private folder on a free port of the loopback, stopped by their own process id."""
+"""Real servers for tests: in a private folder, on a free port of the loopback, stopped by their own process id."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 def need(program: str, package: str, *folders: Path) -> str:
-    """The path of a program; an error that says what to install if it is not there (a missing server is never a skip)."""
+    """The path of a program; an error that says what to install: a missing server is never a skip."""
     found = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), *map(str, folders)]))
     if not found:
         raise RuntimeError(
@@ -58,7 +58,7 @@ class Process:
         return self.log.read_text(errors="replace")
 
     def wait_for_port(self, port: int, seconds: float = 30.0) -> None:
-        """Returns when 127.0.0.1:`port` accepts; an error with the output's end if the process dies or takes too long."""
+        """Returns when 127.0.0.1:`port` accepts; an error with the end of its output if that never happens."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self.child.poll() is not None:

@@ -1,4 +1,4 @@
-"""A real Redis for tests, set up as the audit stream wants it: every write on disk before the reply, nothing evicted."""
+"""A real Redis for tests, as the audit stream wants it: each write on disk before the reply, nothing evicted."""
 
 from __future__ import annotations
 
