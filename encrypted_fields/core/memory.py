@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import sys
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 _PAGE = mmap.PAGESIZE
+_MADV_WIPEONFORK = 18  # linux/mman.h; Python's mmap does not name it
 _ALIVE = 1  # in the last byte of the page: a page emptied by fork has 0 there
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
@@ -33,9 +35,10 @@ class SecretBytes:
         self._map = mmap.mmap(-1, _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         # Each call may be refused (RLIMIT_MEMLOCK, macOS): the key is then still wiped, only not pinned.
         self.locked = _libc.mlock(_address(self._map), _PAGE) == 0
-        for advice in ("MADV_DONTDUMP", "MADV_WIPEONFORK"):
-            if sys.platform == "linux" and hasattr(mmap, advice):
-                self._map.madvise(getattr(mmap, advice))
+        if sys.platform == "linux":
+            for advice in (mmap.MADV_DONTDUMP, _MADV_WIPEONFORK):
+                with contextlib.suppress(OSError):
+                    self._map.madvise(advice)
         self._view = memoryview(self._map)
         self._view[-1] = _ALIVE
 
