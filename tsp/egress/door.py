@@ -31,7 +31,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 Resolver = Callable[[str, int], Sequence[str]]
 _Key = tuple[int, str, str, int, int]
-_within: ContextVar[float | None] = ContextVar("egress_deadline", default=None)
+_within: ContextVar[tuple[float, bool] | None] = ContextVar("egress_within", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,8 @@ class Egress:
         tls = context(ca_pem, client_cert_pem, client_key_pem) if target.scheme == "https" else None
         # The context is cached for good (lru) or for the life of its connections, so its id names the TLS settings.
         key = (os.getpid(), target.scheme, target.host.lower(), target.port, id(tls))
-        kept = self._take(key)
+        outer = _within.get()
+        kept = None if outer is not None and outer[1] else self._take(key)
         for connection in (kept, None) if kept else (None,):
             fresh = connection is None
             if connection is None:
@@ -112,9 +113,10 @@ class Egress:
         return self._connect(host, port, tls, _capped(timeout), timeout)
 
     @contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        """Everything that this thread does through the door inside the block shares one deadline."""
-        token = _within.set(_capped(seconds))
+    def within(self, seconds: float, *, fresh: bool = False) -> Iterator[None]:
+        """What this thread does through the door inside the block shares one deadline; `fresh`: on new connections."""
+        outer = _within.get()
+        token = _within.set((_capped(seconds), fresh or (outer is not None and outer[1])))
         try:
             yield
         finally:
@@ -214,7 +216,7 @@ class _StaleError(Exception):
 def _capped(seconds: float) -> float:
     deadline = time.monotonic() + seconds
     outer = _within.get()
-    return deadline if outer is None else min(deadline, outer)
+    return deadline if outer is None else min(deadline, outer[0])
 
 
 def _left(deadline: float) -> float:
