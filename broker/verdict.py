@@ -1,0 +1,132 @@
+"""What the proxies' reports mean for a person: one state, one sentence, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from broker.models import Config, ConfigStatus, ProxyInstance, ProxyKey, Vendor
+
+LIVE = timedelta(minutes=10)  # a proxy that was silent for longer no longer counts: it was probably replaced
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`state` is "empty", "off", "waiting", "active" or "refused"; `reason` the proxy's word for a refusal."""
+
+    state: str
+    headline: str
+    advice: str = ""
+    reason: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A configuration with its newest version (0: none yet) and what became of it. `reseal`: a proxy key has no box."""
+
+    config: Config
+    version: int
+    verdict: Verdict
+    reseal: bool = False
+
+
+def standings(vendor: Vendor, configs: Iterable[Config]) -> list[Standing]:
+    """How each of `configs`, all of one vendor, stands; in a fixed number of queries."""
+    found = list(configs)
+    live = list(live_proxies(vendor))
+    active = set(ProxyKey.objects.filter(vendor=vendor, state="active").values_list("key", flat=True))
+    said: dict[int, list[ConfigStatus]] = {}
+    for status in ConfigStatus.objects.filter(config__in=found, proxy__in=live):
+        said.setdefault(status.config_id, []).append(status)
+    return [_standing(config, said.get(config.number, []), len(live), active) for config in found]
+
+
+def live_proxies(vendor: Vendor) -> Iterable[ProxyInstance]:
+    """The proxies that reported lately."""
+    return ProxyInstance.objects.filter(vendor=vendor, seen__gte=timezone.now() - LIVE)
+
+
+def _standing(config: Config, statuses: Sequence[ConfigStatus], proxies: int, active: set[str]) -> Standing:
+    head = config.versions.order_by("-version").only("version", "boxes").first()
+    if head is None:
+        return Standing(config, 0, Verdict("empty", "Not set up yet"))
+    verdict = _verdict(config, head.version, [each for each in statuses if each.version == head.version], proxies)
+    return Standing(config, head.version, verdict, reseal=not active <= set(head.boxes))
+
+
+def _verdict(config: Config, version: int, said: Sequence[ConfigStatus], proxies: int) -> Verdict:
+    if not config.enabled:
+        return Verdict("off", "Switched off", "No proxy uses it. Data under it cannot be opened until it is on again.")
+    refused = next((each for each in said if each.state == "refused"), None)
+    if refused is not None:
+        kept = " The version before stays in use where it worked." if version > 1 else ""
+        return Verdict(
+            "refused", _headline(refused.reason), advice(refused.reason) + kept, refused.reason, refused.since
+        )
+    if not proxies:
+        return Verdict(
+            "waiting", "Waiting for a proxy", "No proxy has reported in the last ten minutes. Ask your vendor."
+        )
+    if len(said) < proxies:
+        return Verdict("waiting", "Waiting for the proxy", "It fetches new versions every few seconds and tests them.")
+    return Verdict("active", "Working", "Tested by the proxy with a real call.", since=max(each.since for each in said))
+
+
+def advice(reason: str) -> str:
+    """What to do about a refusal; the proxy's own word when we have no better one."""
+    return _ADVICE.get(reason, ("", f"The proxy says: {reason or 'no reason given'}. Ask your vendor."))[1]
+
+
+def _headline(reason: str) -> str:
+    return _ADVICE.get(reason, ("Refused by the proxy", ""))[0]
+
+
+# the proxy's closed list of reasons → what a tenant's admin reads
+_ADVICE = {
+    "kms_refused": (
+        "Your key service refused",
+        "It knows the request and says no. Check that the key is enabled and that these credentials may use it.",
+    ),
+    "kms_misconfigured": (
+        "Your key service does not know the key",
+        "Check the key's name, the region and the permissions, then seal again.",
+    ),
+    "kms_unreachable": (
+        "Your key service does not answer",
+        "Check the address and your firewall. The proxy goes on trying.",
+    ),
+    "kms_throttled": ("Your key service is busy", "It asked the proxy to slow down. The proxy goes on trying."),
+    "kms_account": ("Your key service's account has a problem", "Check its billing and its state with the provider."),
+    "siem_refused": (
+        "Your log receiver refused",
+        "It knows the request and says no. Check the token and its permissions, then seal again.",
+    ),
+    "siem_unreachable": (
+        "Your log receiver does not answer",
+        "Check the address and your firewall. The proxy goes on trying.",
+    ),
+    "options": (
+        "Some settings are not valid",
+        "A field is missing or has a wrong value. Fill in the form and seal again.",
+    ),
+    "provider": (
+        "The proxy does not offer this provider",
+        "Choose another provider, or ask your vendor to upgrade it.",
+    ),
+    "binding": (
+        "The sealed box belongs elsewhere",
+        "It was made for another tenant or number. Seal again from this page.",
+    ),
+    "replay": (
+        "The version is not the next one",
+        "The proxy has seen a newer one. Tell your vendor: this should not happen.",
+    ),
+    "unsealable": (
+        "The proxy cannot open the box",
+        "It was sealed to a key that this proxy does not hold. Seal again.",
+    ),
+}
