@@ -66,10 +66,10 @@ TEMPLATES: list[dict[str, object]] = [
 ]
 
 STATIC_URL = "/static/"
-STATIC_ROOT = env.text("STATIC_ROOT", str(BASE_DIR / "staticfiles"))
+STATIC_ROOT = env.text("STATIC_ROOT", "") or None
 STATICFILES_DIRS: list[object] = [BASE_DIR / "static"]
 # without a collected folder (one process on one machine) WhiteNoise serves the source folders
-WHITENOISE_USE_FINDERS = not os.path.isdir(STATIC_ROOT)
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = False
 
 AUTH_USER_MODEL = "broker.User"

@@ -1,0 +1,35 @@
+"""What staff type in."""
+
+from __future__ import annotations
+
+from django import forms
+
+from examples.clinic.models import Attachment, Patient
+
+
+class PatientForm(forms.Form):
+    """A new patient of the clinic that the user works at."""
+
+    reference = forms.CharField(max_length=20)
+    name = forms.CharField(max_length=200)
+    born = forms.DateField(label="Date of birth", widget=forms.DateInput(attrs={"type": "date"}))
+    notes = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 5}))
+
+    def patient(self, clinic_id: object) -> Patient:
+        return Patient(clinic_id=clinic_id, **self.cleaned_data)
+
+
+class AttachmentForm(forms.Form):
+    """A file of at most 20 MB."""
+
+    title = forms.CharField(max_length=100)
+    file = forms.FileField()
+
+    def clean_file(self) -> object:
+        file = self.cleaned_data["file"]
+        if file.size > 20_000_000:
+            raise forms.ValidationError("Choose a file of at most 20 MB.")
+        return file
+
+    def attachment(self, patient: Patient) -> Attachment:
+        return Attachment(patient=patient, **self.cleaned_data)

@@ -1,0 +1,72 @@
+"""A clinic is a tenant. Its patients' names, birth dates, notes and files are encrypted under the clinic's own key."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from encrypted_fields.fields import EncryptedField, EncryptedFileField
+
+
+class Clinic(models.Model):
+    """`name` is the tenant's name at the proxy; `title` is what people read."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=64, unique=True)
+    title = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Staff(models.Model):
+    """Who works at which clinic."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="staff")
+    clinic = models.ForeignKey(Clinic, models.CASCADE)
+
+    def __str__(self) -> str:
+        return f"{self.user} at {self.clinic}"
+
+
+class Patient(models.Model):
+    """The reference number is in clear, so that staff can search it; the person behind it is not."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    clinic = models.ForeignKey(Clinic, models.CASCADE)
+    reference = models.CharField(max_length=20)
+    name = EncryptedField(models.CharField(max_length=200))
+    born = EncryptedField(models.DateField("date of birth"))
+    notes = EncryptedField(models.TextField(blank=True))
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("reference",)
+        constraints = (models.UniqueConstraint(fields=["clinic", "reference"], name="reference_once_a_clinic"),)
+
+    def __str__(self) -> str:
+        return self.reference
+
+    def cmk_tenant(self) -> str:
+        return self.clinic.name
+
+
+class Attachment(models.Model):
+    """A letter, a scan, a picture of a patient."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    patient = models.ForeignKey(Patient, models.CASCADE, related_name="attachments")
+    title = models.CharField(max_length=100)
+    file = EncryptedFileField(upload_to="attachments")
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("created",)
+
+    def __str__(self) -> str:
+        return self.title
+
+    def cmk_tenant(self) -> str:
+        return self.patient.clinic.name

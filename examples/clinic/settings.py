@@ -1,0 +1,73 @@
+"""Settings of the sample clinic: an ordinary Django project with `encrypted_fields` added."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cmk_project import env
+
+STATE = Path(env.text("CLINIC_STATE", "var/clinic"))
+SECRET_KEY = env.secret("SECRET_KEY", "development-only")
+DEBUG = False
+ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", ["127.0.0.1", "localhost"])
+CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
+USE_TZ = True
+LANGUAGE_CODE = "en-gb"
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "encrypted_fields",
+    "examples.clinic",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "examples.clinic.urls"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{STATE}/clinic.sqlite3", base=Path.cwd())}
+MEDIA_ROOT = STATE / "files"
+STATIC_URL = "/static/"
+STATIC_ROOT = env.text("STATIC_ROOT", "") or None
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "patients"
+LOGOUT_REDIRECT_URL = "login"
+SESSION_COOKIE_NAME = "clinic_session"  # cookies do not tell ports apart: the portal on this machine has its own
+CSRF_COOKIE_NAME = "clinic_csrf"
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "cmk_project.logs.AllowListFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "INFO")},
+}
+
+# what an adopter adds: where the proxy is, the key to call it, and this service's name in the tenants' audit trails
+CMK_TSP_URL = env.url("CMK_TSP_URL", "http://127.0.0.1:7777")
+CMK_TSP_API_KEY = env.secret("CMK_TSP_API_KEY", "")
+CMK_REQUESTING_ID = env.text("CMK_REQUESTING_ID", "clinic-web")

@@ -1,0 +1,17 @@
+"""The sample clinic's addresses."""
+
+from __future__ import annotations
+
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import path
+
+from examples.clinic import views
+
+urlpatterns = [
+    path("", views.patients, name="patients"),
+    path("add/", views.add, name="add"),
+    path("patients/<uuid:key>/", views.patient, name="patient"),
+    path("attachments/<uuid:key>/", views.attachment, name="attachment"),
+    path("login/", LoginView.as_view(template_name="clinic/login.html"), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+]

@@ -1,0 +1,262 @@
+"""The main job, step by step, each step with its checks: what a vendor, two tenants and their staff go through."""
+
+from __future__ import annotations
+
+import datetime
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from examples.demo.browser import Browser
+from examples.demo.processes import Failed
+from examples.demo.show import Screen
+from examples.demo.stage import TENANTS, TITLES, VENDOR, Stage
+from tsp.kms.local import create_key_file, set_enabled
+
+_FOUND = TypeVar("_FOUND")
+WITHDRAWN = "Access withdrawn by the customer"
+PATIENTS = {
+    "north": [
+        ("N-1001", "Ada Northwind", "1961-04-12", "Allergic to penicillin."),
+        ("N-1002", "Bo Lindqvist", "1987-09-30", ""),
+    ],
+    "south": [
+        ("S-2001", "Carla Southgate", "1974-01-08", "Blood pressure, see letter."),
+        ("S-2002", "Dev Okafor", "1999-12-24", ""),
+    ],
+}
+LETTER = b"Dear colleague, thank you for seeing this patient about the results of last week.\n" * 900  # two chunks
+
+
+class Story:
+    """Tells the main job on a stage. Every `tell` step raises Failed when a check does not hold."""
+
+    def __init__(self, stage: Stage, screen: Screen) -> None:
+        self.stage, self.screen = stage, screen
+        self.staff: dict[str, Browser] = {}
+        self._pages: dict[str, str] = {}  # tenant → path of the patient with the letter
+
+    def tell(self) -> None:
+        self.prepare()
+        self.serve()
+        self.save_and_read()
+        self.look_at_the_database()
+        self.look_at_the_events()
+        self.withdraw_leased()
+        self.withdraw()
+
+    def prepare(self) -> None:
+        with self.screen.step("The portal starts; the vendor, two tenants and their sealed configurations are made"):
+            self.stage.siem.start()
+            self.stage.start_portal()
+            for tenant in TENANTS:
+                create_key_file(self.stage.key_file(tenant))
+            public_key = self.stage.make_proxy_key()
+            self.screen.say(f"the proxy's key pair: public half {public_key[:12]}…, private half only with the proxy")
+            made = self.stage.ask_portal("seed", self._wanted(public_key))
+            rows = [
+                (tenant, TITLES[tenant], f"local key file, {'leased' if tenant == 'north' else '2-level'}", siem)
+                for tenant, siem in (("north", "Splunk HEC"), ("south", "signed webhook"))
+            ]
+            self.screen.table(("tenant", "name", "key", "audit log"), rows)
+            held = b"".join(path.read_bytes() for path in self.stage.folder.glob("portal.sqlite3*"))
+            for name, secret in self._credentials().items():
+                self.screen.check(secret.encode() not in held, f"the portal's database does not hold {name}")
+            self._token, self._configs = made["token"], made["configs"]
+
+    def serve(self) -> None:
+        with self.screen.step("The proxy starts, fetches the configurations, opens and tests them"):
+            self.stage.start_proxy(self._token)
+            numbers = [str(number) for kinds in self._configs.values() for number in kinds.values()]
+            states = self._until(
+                lambda: self.stage.ask_portal("state"),
+                lambda found: all(found.get(number, [""])[0] == "active" for number in numbers),
+                "the portal shows all four configurations as active",
+            )
+            self.screen.check(len(states) == 4, "the portal shows all four configurations as active", states)
+
+    def save_and_read(self) -> None:
+        with self.screen.step("The sample SaaS starts; staff of both clinics save patients and a file, and read them"):
+            self.stage.start_clinic(
+                [{"name": t, "title": TITLES[t], "login": t, "password": self.stage.password} for t in TENANTS]
+            )
+            for tenant in TENANTS:
+                self.staff[tenant] = Browser(self.stage.clinic_url)
+                self.staff[tenant].sign_in(tenant, self.stage.password)
+                self._save(tenant)
+                self._check_open(tenant)
+                sent = self.staff[tenant].read(self._letter(tenant))
+                self.screen.check(sent == LETTER, f"{tenant} reads its file, {len(LETTER):,} bytes, as it was uploaded")
+            other = self.staff["north"].page("/")
+            self.screen.check("Southgate" not in other and "S-2001" not in other, "north does not see south's patients")
+
+    def look_at_the_database(self) -> None:
+        with self.screen.step("The rows as they lie in the SaaS's database"):
+            uri = f"file:{self.stage.clinic_database}?mode=ro"
+            query = "SELECT reference, name, born, length(name) FROM clinic_patient ORDER BY reference"
+            with sqlite3.connect(uri, uri=True) as connection:
+                rows = connection.execute(query).fetchall()
+            shown = [(reference, _shown(name), _shown(born), f"{size} bytes") for reference, name, born, size in rows]
+            self.screen.table(("reference", "name", "born", "a value takes"), shown)
+            files = [path for path in self.stage.folder.joinpath("clinic").rglob("*") if path.is_file()]
+            attachments = [path for path in files if "attachments" in path.parts]
+            self.screen.table(("file", "begins with"), [(p.name, p.read_bytes()[:32].hex(" ", 4)) for p in attachments])
+            for name, secret in self._plaintexts().items():
+                found = [path.name for path in files if secret.encode() in path.read_bytes()]
+                self.screen.check(not found, f"no file of the SaaS holds {name}", found)
+
+    def look_at_the_events(self) -> None:
+        with self.screen.step("The audit events as the tenants' own log servers received them"):
+            siem = self.stage.siem
+            for tenant, wanted in (("north", {"dek.wrap", "dek.unwrap"}), ("south", {"dek.wrap", "dek.unwrap"})):
+                events = self._until(
+                    lambda tenant=tenant: siem.events(tenant),
+                    lambda found, wanted=wanted: wanted <= {event["action"] for event in found},
+                    f"{tenant}'s log server received wraps and unwraps",
+                )
+                last = [e for e in events if e["action"] in wanted][-6:]
+                self.screen.table(
+                    ("time", "tenant", "action", "outcome", "by", "count"),
+                    [
+                        (
+                            e["time"],
+                            e["tenant"],
+                            e["action"],
+                            e["outcome"],
+                            e.get("requesting_id", ""),
+                            e.get("count", 1),
+                        )
+                        for e in last
+                    ],
+                )
+                self.screen.check(True, f"{tenant}'s log server received wraps and unwraps")
+                self.screen.check({e["tenant"] for e in events} == {tenant}, f"{tenant} received its own events only")
+            self.screen.check(siem.turned_away == 0, "every delivery carried the right token or signature")
+
+    def withdraw_leased(self) -> None:
+        with self.screen.step("North switches its key off; its lease ends with the next renewal (at most 30 s here)"):
+            set_enabled(self.stage.key_file("north"), False)
+            started = time.monotonic()
+            self._until(
+                lambda: self.staff["north"].page("/"), lambda page: WITHDRAWN in page, "north's rows are locked", 90
+            )
+            self.screen.check(True, f"north's rows are locked after {time.monotonic() - started:.0f} s")
+            self._check_open("south")
+        with self.screen.step("North switches its key on again"):
+            set_enabled(self.stage.key_file("north"), True)
+            self._until(
+                lambda: self.staff["north"].page("/"),
+                lambda page: "Ada Northwind" in page,
+                "north's rows open again",
+                90,
+            )
+            self._check_open("north")
+
+    def withdraw(self) -> None:
+        with self.screen.step("South switches its key off; without a lease that counts at once"):
+            set_enabled(self.stage.key_file("south"), False)
+            page = self.staff["south"].page("/")
+            self.screen.check(WITHDRAWN in page, f"south's rows are shown as “{WITHDRAWN.lower()}”")
+            self.screen.check("Carla Southgate" not in page, "south's rows do not open")
+            detail = self.staff["south"].page(self._pages["south"])
+            self.screen.check(WITHDRAWN in detail and "Blood pressure" not in detail, "south's details do not open")
+            self._check_open("north")
+            self._until(
+                lambda: self.stage.siem.events("south"),
+                lambda found: any(e["outcome"] == "refused" for e in found),
+                "south's log server received the refusals",
+            )
+            self.screen.check(True, "south's log server received the refusals")
+        with self.screen.step("Nothing that was kept or logged gives anything away"):
+            self._check_nothing_leaked()
+
+    def _wanted(self, public_key: str) -> dict[str, object]:
+        siem = self.stage.siem
+        base = f"http://127.0.0.1:{siem.port}"
+        sinks = {
+            "north": {"provider": "splunk", "options": {"url": f"{base}/north", "token": siem.hec_token}},
+            "south": {"provider": "webhook", "options": {"url": f"{base}/south/hook", "secret": siem.hook_secret}},
+        }
+        tenants = [
+            {
+                "name": tenant,
+                "title": TITLES[tenant],
+                "admin": f"admin@{tenant}.example",
+                "key_file": str(self.stage.key_file(tenant)),
+                "leasing": {"enabled": tenant == "north", "renew": 30, "hold": 600},
+                "siem": sinks[tenant],
+            }
+            for tenant in TENANTS
+        ]
+        people = {"operator": f"operator@{VENDOR}.example", "password": self.stage.password}
+        return {"vendor": VENDOR, "title": "ClinicCloud", "public_key": public_key, "tenants": tenants, **people}
+
+    def _save(self, tenant: str) -> None:
+        staff = self.staff[tenant]
+        for reference, name, born, notes in PATIENTS[tenant]:
+            page = staff.submit("/add/", {"reference": reference, "name": name, "born": born, "notes": notes})
+            if name not in page:
+                raise Failed(f"{tenant} saved {reference}, but the page that follows does not show it:\n{page[-1500:]}")
+        self._pages[tenant] = _between(staff.page("/"), 'href="', '"', after="<tbody>")
+        staff.submit(self._pages[tenant], {"title": "Letter"}, ("letter.txt", LETTER))
+
+    def _letter(self, tenant: str) -> str:
+        return _between(self.staff[tenant].page(self._pages[tenant]), 'href="', '"', after="<h2>Files")
+
+    def _check_open(self, tenant: str) -> None:
+        page = self.staff[tenant].page("/")
+        for _, name, born, _ in PATIENTS[tenant]:
+            day = datetime.date.fromisoformat(born)
+            if name not in page or f"{day.day} {day:%B %Y}" not in page:
+                raise Failed(f"{tenant}'s list does not show {name}, {day:%B %Y}:\n{page[-1500:]}")
+        self.screen.check(True, f"{tenant} reads its patients")
+
+    def _check_nothing_leaked(self) -> None:
+        allowed = {self.stage.folder / "tenants", self.stage.folder / "secrets"}
+        files = [p for p in self.stage.folder.rglob("*") if p.is_file() and not allowed & set(p.parents)]
+        for name, secret in {**self._plaintexts(), **self._credentials()}.items():
+            found = [str(path.relative_to(self.stage.folder)) for path in files if secret.encode() in path.read_bytes()]
+            self.screen.check(not found, f"no database, spool or log holds {name}", found)
+
+    def _plaintexts(self) -> dict[str, str]:
+        return {
+            "a patient's name": "Ada Northwind",
+            "the other clinic's patient's name": "Carla Southgate",
+            "a date of birth": "1961-04-12",
+            "a note": "Allergic to penicillin",
+            "a line of the file": "thank you for seeing this patient",
+        }
+
+    def _credentials(self) -> dict[str, str]:
+        return {
+            "north's Splunk token": self.stage.siem.hec_token,
+            "south's webhook secret": self.stage.siem.hook_secret.removeprefix("whsec_"),
+            "the path of north's key": Path(self.stage.key_file("north")).name,
+            "the SaaS's API key": self.stage.api_key,
+        }
+
+    def _until(
+        self, look: Callable[[], _FOUND], fits: Callable[[_FOUND], bool], promise: str, seconds: float = 40.0
+    ) -> _FOUND:
+        until = time.monotonic() + seconds
+        while True:
+            for server in self.stage.servers:
+                server.check()
+            found = look()
+            if fits(found):
+                return found
+            if time.monotonic() > until:
+                tails = "\n".join(server.tail() for server in self.stage.servers)
+                raise Failed(f"not so after {seconds:.0f} s: {promise}\ninstead: {str(found)[-1500:]}\n{tails}")
+            time.sleep(0.3)
+
+
+def _shown(value: bytes | memoryview | str) -> str:
+    return bytes(value, "latin-1")[:14].hex(" ", 2) if isinstance(value, str) else bytes(value)[:14].hex(" ", 2) + " …"
+
+
+def _between(text: str, start: str, end: str, *, after: str = "") -> str:
+    at = text.index(start, text.index(after)) + len(start)
+    return text[at : text.index(end, at)]
