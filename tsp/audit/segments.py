@@ -1,0 +1,129 @@
+"""The spool's files: frames with a checksum, appended to numbered segments; a torn end is found and cut."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+SEGMENT_BYTES = 4 * 1024 * 1024
+_MAGIC = b"cmk-spool-1\n"
+_HEAD = struct.Struct(">IIB")  # length of queue and body, CRC-32 of what follows it, length of the queue's name
+_ACK = struct.Struct(">I")
+_MAX_FRAME = 1_048_576
+_log = logging.getLogger("tsp.audit.spool")
+
+
+class Found(NamedTuple):
+    """A frame that lies on disk: `at` is where its body starts."""
+
+    queue: str
+    at: int
+    length: int
+
+
+def frame(queue: str, body: bytes) -> bytes:
+    """`u32 length ‖ u32 CRC-32 ‖ u8 n ‖ queue(n) ‖ body`, big-endian; the CRC covers all behind it."""
+    name = queue.encode()
+    rest = bytes((len(name),)) + name + body
+    return _HEAD.pack(len(name) + len(body), zlib.crc32(rest), len(name)) + rest[1:]
+
+
+def body_offset(queue: str) -> int:
+    """How far behind the start of a frame its body starts."""
+    return _HEAD.size + len(queue.encode())
+
+
+class Segment:
+    """One append-only file. Acknowledged frames are listed by offset in a second file, which need not be durable."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.live = 0  # frames not acknowledged yet
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._acked = os.open(path.with_suffix(".ack"), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.size = os.fstat(self._file).st_size
+
+    def start(self) -> None:
+        """Write the head of a new segment and make its name durable. OSError if the disk will not."""
+        self.append([_MAGIC])
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def append(self, frames: Iterable[bytes]) -> int:
+        """Write all frames and force them to disk: the offset of the first. On OSError nothing of them stays."""
+        data, at = b"".join(frames), self.size
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._file, memoryview(data)[written:], at + written)
+            os.fdatasync(self._file)
+        except OSError:
+            os.ftruncate(self._file, at)
+            raise
+        self.size = at + len(data)
+        return at
+
+    def read(self, at: int, length: int) -> bytes:
+        return os.pread(self._file, length, at)
+
+    def ack(self, offsets: Iterable[int]) -> None:
+        """Not forced to disk: what a crash forgets is delivered once more, under the same id."""
+        try:
+            os.write(self._acked, b"".join(map(_ACK.pack, offsets)))
+        except OSError as error:
+            _log.warning("what was delivered of %s cannot be noted: %s", self.path.name, error.strerror)
+
+    def scan(self) -> Iterator[Found]:
+        """The frames that are whole and not acknowledged. What follows the last whole one is cut."""
+        data, gone = self.read(0, self.size), self._acknowledged()
+        at = whole = len(_MAGIC) if data.startswith(_MAGIC) else 0
+        while whole and at + _HEAD.size <= len(data):
+            length, checksum, name = _HEAD.unpack_from(data, at)
+            end = at + _HEAD.size + length
+            if length > _MAX_FRAME or name > length or end > len(data):
+                break
+            start = at + _HEAD.size + name
+            if zlib.crc32(data[at + 8 : end]) != checksum:
+                _log.error("a damaged event at %d of %s is left out", at, self.path.name)
+            else:
+                whole = end
+                if start not in gone:
+                    yield Found(data[start - name : start].decode(), start, end - start)
+            at = end
+        if whole != self.size:
+            _log.warning(
+                "%d bytes at the end of %s were never written whole and are cut", self.size - whole, self.path.name
+            )
+            os.ftruncate(self._file, whole)
+            self.size = whole
+
+    def _acknowledged(self) -> set[int]:
+        size = os.fstat(self._acked).st_size
+        whole = size - size % _ACK.size
+        os.ftruncate(self._acked, whole)
+        return {offset for (offset,) in _ACK.iter_unpack(os.pread(self._acked, whole, 0))}
+
+    def close(self) -> None:
+        os.close(self._file)
+        os.close(self._acked)
+
+    def delete(self) -> None:
+        self.close()
+        self.path.unlink()
+        self.path.with_suffix(".ack").unlink()
+
+
+def number(path: Path) -> int:
+    return int(path.stem)
+
+
+def existing(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.segment"), key=number)
