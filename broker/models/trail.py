@@ -33,3 +33,22 @@ class Trail(Immutable):
 
     def __str__(self) -> str:
         return f"{self.action} {self.subject}"
+
+    @property
+    def sentence(self) -> str:
+        """The action in a person's words."""
+        return _SENTENCES.get(self.action, self.action)
+
+
+_SENTENCES = {
+    "config.active": "Taken into use",
+    "config.allocated": "Number given to",
+    "config.disabled": "Switched off",
+    "config.enabled": "Switched on",
+    "config.labelled": "Renamed to",
+    "config.published": "Sealed",
+    "config.refused": "Refused by the proxy:",
+    "member.added": "Member added:",
+    "tenant.created": "Tenant created:",
+    "tenant.restyled": "Tenant renamed:",
+}

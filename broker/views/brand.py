@@ -28,7 +28,8 @@ def _tag(request: HttpRequest, vendor: UUID) -> str | None:
 def colours(request: HttpRequest, vendor: UUID) -> HttpResponse:
     """The vendor's colour as a style sheet: the policy of the pages forbids inline styles."""
     colour = get_object_or_404(Vendor, pk=vendor).colour
-    sheet = f":root{{--brand:{colour};--accent-on-light:{readable(colour, LIGHT)};--accent-on-dark:{readable(colour, DARK)}}}\n"
+    light, dark = readable(colour, LIGHT), readable(colour, DARK)
+    sheet = f":root{{--brand:{colour};--accent-on-light:{light};--accent-on-dark:{dark}}}\n"
     return _cached(HttpResponse(sheet, content_type="text/css; charset=utf-8"))
 
 

@@ -60,6 +60,13 @@ function showKeys(vendor, keys) {
   at("compared").required = now !== "known";
 }
 
+function showLeasing() {
+  const on = at("leasing").checked;
+  at("lease-fields").hidden = !on;
+  // a hidden field must not hold the form back with a value that nobody sees
+  if (!on) for (const input of [at("renew"), at("hold")]) input.value = input.defaultValue;
+}
+
 async function start() {
   const setup = await get(form.dataset.form);
   const shown = Array.from(form.querySelectorAll("[data-key]"), (each) => each.dataset.key);
@@ -68,7 +75,7 @@ async function start() {
   const chosen = () => setup.providers[at("provider").selectedIndex];
   at("provider").append(...setup.providers.map(({ kind, label }) => new Option(label, kind)));
   at("provider").addEventListener("change", () => draw(at("options"), chosen().options));
-  at("leasing")?.addEventListener("change", () => (at("lease-fields").hidden = !at("leasing").checked));
+  at("leasing")?.addEventListener("change", showLeasing);
   at("target")?.addEventListener("change", () => (at("label-field").hidden = at("target").value !== ""));
   addEventListener("pagehide", () => clear(form));
   draw(at("options"), chosen().options);
@@ -81,6 +88,8 @@ async function start() {
       .catch((error) => {
         trouble(error);
         clear(form);
+        at("progress").hidden = true;
+        at("fields").hidden = false;
       })
       .finally(() => (at("seal").disabled = false));
   });
