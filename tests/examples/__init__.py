@@ -1,0 +1,1 @@
+"""Tests of the sample SaaS and the demonstration."""
