@@ -100,7 +100,11 @@ class Member(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["user", "vendor", "tenant"], nulls_distinct=False, name="member_once"),
+            # two constraints, since SQLite knows no NULLS NOT DISTINCT
+            models.UniqueConstraint(
+                fields=["user", "tenant"], condition=Q(role__in=["admin", "viewer"]), name="member_once"
+            ),
+            models.UniqueConstraint(fields=["user", "vendor"], condition=Q(role="operator"), name="operator_once"),
             models.CheckConstraint(
                 condition=Q(role="operator", tenant__isnull=True)
                 | Q(role__in=["admin", "viewer"], tenant__isnull=False),
