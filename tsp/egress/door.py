@@ -28,6 +28,7 @@ IDLE_ALL = 256
 MAX_LOOKUPS = 32
 CONNECT_SECONDS = 3.0
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t -~]*")
 
 Resolver = Callable[[str, int], Sequence[str]]
 _Key = tuple[int, str, str, int, int]
@@ -130,6 +131,9 @@ class Egress:
         for connection in dropped:
             connection.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def _open(self, target: Target, tls: ssl.SSLContext | None, deadline: float, connect_timeout: float) -> _Connection:
         connection = _Connection(target.host, target.port)
         connection.sock = self._connect(target.host, target.port, tls, deadline, connect_timeout)
@@ -230,6 +234,8 @@ def _headers(target: Target, given: Mapping[str, str], body: bytes) -> list[tupl
     names = {name.lower() for name in given}
     if names & {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}:
         raise ValueError("the door writes Host, Content-Length and Accept-Encoding itself")
+    if not all(_TOKEN.fullmatch(name) and _VALUE.fullmatch(value) for name, value in given.items()):
+        raise ValueError("a header's name or value holds characters that it cannot hold")
     made = [("Host", target.authority), ("Accept-Encoding", "identity"), *given.items()]
     if "user-agent" not in names:
         made.append(("User-Agent", "cmk-tsp"))
@@ -248,17 +254,21 @@ def _exchange(
     """The reply, and whether the connection may be used again. It is closed in every other case."""
     connection.sock.limit(deadline, max_bytes + MAX_HEADERS)
     failure: Exception | None = None
-    began = False
+    reply = None
     try:
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         for name, value in headers:
             connection.putheader(name, value)
         connection.endheaders(body or None)
         reply = connection.getresponse()
-        began = True
+        # http.client takes an end of the connection for the end of the headers, and a short body for a whole one.
+        if reply.length is None and not reply.chunked:
+            raise EgressFailed("the reply does not tell its length")
         content = reply.read(max_bytes + 1)
         if len(content) > max_bytes:
             raise EgressFailed("the reply is too large")
+        if reply.length:
+            raise EgressFailed("the connection was cut")
         if reply.headers.get("content-encoding", "identity").lower() != "identity":
             raise EgressFailed("the reply is packed, which was not asked for")
         reusable = reply.isclosed() and not reply.will_close
@@ -272,9 +282,11 @@ def _exchange(
     except TimeoutError:
         failure = EgressFailed("the time for this request is over")
     except ConnectionError:  # RemoteDisconnected is one
-        failure = _StaleError() if not began else EgressFailed("the connection was cut")
+        failure = _StaleError() if reply is None else EgressFailed("the connection was cut")
     except (OSError, HTTPException):
         failure = EgressFailed("the reply is not one of HTTP")
+    if reply is not None:
+        reply.close()  # it holds on to the socket
     connection.close()
     raise failure from None
 
