@@ -1,0 +1,125 @@
+"""What proxies and workers tell each other through Redis: ELEKs in use, proofs, refusals. Hints all; none is believed. T-9."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from tsp.contract.tenant import is_name
+from tsp.gate import Place
+from tsp.leases.agreement import MAX_ELEK
+from tsp.leases.lease import EPOCH_SECONDS, IDLE_SECONDS, Lease
+
+_KEEP = 7200
+_ANNOUNCE_SECONDS = 60.0
+_log = logging.getLogger(__name__)
+
+# KEYS slot · ARGV the new ELEK, the one that it may replace ("" for none), seconds to keep
+_SWAP = """
+local now = redis.call('GET', KEYS[1])
+if now and now ~= ARGV[2] then return now end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
+return ARGV[1]
+"""
+
+
+class RedisAgreement:
+    """The agreement of a fleet. When Redis does not answer, each process goes on with what it agreed with itself."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._own: dict[str, bytes] = {}
+
+    async def find(self, slot: str) -> bytes | None:
+        try:
+            found = await self._redis.get(f"cmk:elek:{slot}")
+        except (RedisError, OSError):
+            _log.warning("redis does not answer, so the active leased key is agreed in this process alone")
+            return self._own.get(slot)
+        return bytes(found)[:MAX_ELEK] if found else None
+
+    async def settle(self, slot: str, elek: bytes, instead_of: bytes | None) -> bytes:
+        try:
+            keep = 2 * EPOCH_SECONDS
+            found = await self._redis.eval(_SWAP, 1, f"cmk:elek:{slot}", elek, instead_of or b"", keep)  # type: ignore[misc]
+        except (RedisError, OSError):
+            own = self._own.get(slot)
+            found = own if own and own != instead_of else elek
+        self._own[slot] = bytes(found)
+        return self._own[slot]
+
+
+class Board:
+    """One vendor's notices. Redis down: nothing is told and nothing heard, and each process looks after itself."""
+
+    def __init__(self, redis: Redis, vendor: str) -> None:
+        self._redis = redis
+        self._name = f"cmk:lease:{vendor}"
+        self._announced = float("-inf")
+        self._heard = time.time() - 10
+
+    async def using(self, leases: Sequence[Lease], wall: float, boot: float) -> None:
+        """Once a minute: which ELEKs this process has used lately, so that a worker renews them for all."""
+        recent = [lease for lease in leases if boot - lease.used <= IDLE_SECONDS]
+        if boot - self._announced < _ANNOUNCE_SECONDS or not recent:
+            return
+        self._announced = boot
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for lease in recent:
+                    member = f"{lease.tenant}:{lease.config}:{lease.digest.hex()}"
+                    pipe.zadd(f"{self._name}:used", {member: wall - (boot - lease.used)})
+                    pipe.set(f"{self._name}:elek:{member}", lease.elek, ex=_KEEP)
+                pipe.zremrangebyscore(f"{self._name}:used", "-inf", wall - _KEEP)
+                await pipe.execute()
+        except (RedisError, OSError):
+            _log.warning("redis does not answer, so this process renews its leases alone")
+
+    async def used(self, since: float, most: int = 20_000) -> list[tuple[Place, bytes]]:
+        """For a worker: ((tenant, config), ELEK) of all that was used since then, in wall seconds."""
+        found = await self._redis.zrangebyscore(f"{self._name}:used", since, "+inf", start=0, num=most)
+        members = [bytes(one).decode("ascii", "replace") for one in found]
+        eleks = await self._redis.mget([f"{self._name}:elek:{one}" for one in members]) if members else []
+        listed = []
+        for member, elek in zip(members, eleks, strict=True):
+            tenant, _, rest = member.partition(":")
+            config = rest.partition(":")[0]
+            if elek and len(elek) <= MAX_ELEK and is_name(tenant) and config.isascii() and config.isdigit():
+                listed.append(((tenant, int(config)), bytes(elek)))
+        return listed
+
+    async def proof(self, lease: Lease) -> bytes | None:
+        try:
+            found = await self._redis.get(self._proof(lease.tenant, lease.config, lease.digest))
+        except (RedisError, OSError):
+            return None
+        return bytes(found) if found else None
+
+    async def proved(self, place: Place, digest: bytes, proof: bytes) -> None:
+        """For a worker."""
+        await self._redis.set(self._proof(*place, digest), proof, ex=3600)
+
+    async def refused(self, place: Place) -> None:
+        """Tell the others that this tenant's key service said no; they look for themselves."""
+        try:
+            await self._redis.zadd(f"{self._name}:refused", {f"{place[0]}:{place[1]}": time.time()})
+        except (RedisError, OSError):
+            _log.warning("redis does not answer, so the others are not told of a refusal: they find out by themselves")
+
+    async def refusals(self) -> list[Place]:
+        """The notices since the last call, with two seconds of overlap for clocks that differ."""
+        since, self._heard = self._heard - 2.0, time.time()
+        try:
+            found = await self._redis.zrangebyscore(f"{self._name}:refused", since, "+inf", start=0, num=1000)
+        except (RedisError, OSError):
+            self._heard = since + 2.0
+            return []
+        places = [bytes(one).decode("ascii", "replace").rpartition(":") for one in found]
+        return [(tenant, int(config)) for tenant, _, config in places if config.isascii() and config.isdigit()]
+
+    def _proof(self, tenant: str, config: int, digest: bytes) -> str:
+        return f"{self._name}:proof:{tenant}:{config}:{digest.hex()}"

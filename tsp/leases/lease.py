@@ -1,0 +1,102 @@
+"""One leased key in memory, and the arithmetic of how long it may be used. R-2, R-26, house decision 5."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from hashlib import sha256
+
+from encrypted_fields.core.memory import SecretBytes
+from tsp import edek
+from tsp.contract.tenant import Leasing
+
+IDLE_SECONDS = 300.0  # a key that nobody used for so long is wiped when its renewal is due
+EPOCH_SECONDS = 30 * 86_400
+FALLBACK_SECONDS = 30.0  # how long after the due time a process leaves the renewal to the workers
+_RETRY, _RETRY_MOST = 10.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One instant on both clocks, in seconds: since boot, and since 1970."""
+
+    boot: float
+    wall: float
+
+
+def life(leasing: Leasing) -> float:
+    """Seconds past the start of the last proof that a key may be used. `hold` 0: a proof is good for `renew`, no more."""
+    return float(max(leasing.renew, leasing.hold))
+
+
+def next_renewal(leasing: Leasing) -> float:
+    """Seconds from a proof to the next one: `renew` ± 10 %, but early enough to be done before the key's life ends."""
+    return min(leasing.renew * random.uniform(0.9, 1.1), life(leasing) * random.uniform(0.7, 0.8))  # noqa: S311
+
+
+def next_retry(failures: int) -> float:
+    """Seconds to wait after the `failures`-th failed proof in a row: 10 s doubled, at most 60 s, full jitter."""
+    return random.uniform(0.5, min(_RETRY * 2 ** min(failures, 8) / 2, _RETRY_MOST))  # noqa: S311
+
+
+def epoch(place: str, wall: float) -> tuple[int, float]:
+    """(number, end in wall seconds) of the 30 days a tenant key is in; each `place` turns over at its own time."""
+    offset = int.from_bytes(sha256(place.encode()).digest()[:4], "big") % EPOCH_SECONDS
+    number = int((wall + offset) // EPOCH_SECONDS)
+    return number, float((number + 1) * EPOCH_SECONDS - offset)
+
+
+class Lease:
+    """A LEK and its last proof: the start of the last key service unwrap of this very ELEK that succeeded.
+
+    `due` is when its next proof is wanted, `retry` when it may be asked for, `used` when it last served: boot seconds.
+    """
+
+    __slots__ = (
+        "_head", "_tail", "busy", "config", "digest", "due", "elek", "failures", "info", "leasing", "lek", "proof", "retry",
+        "skewed", "tenant", "used",
+    )  # fmt: skip
+
+    def __init__(self, vendor: str, tenant: str, config: int, elek: bytes, lek: SecretBytes, leasing: Leasing) -> None:
+        self.tenant = tenant
+        self.config = config
+        self.elek = elek
+        self.digest = sha256(elek).digest()
+        self.lek = lek
+        self.leasing = leasing
+        self.info = edek.lease_info(vendor, tenant, config, self.digest)
+        self._head, self._tail = edek.leased_frame(config, elek)
+        self.proof = Moment(float("-inf"), float("-inf"))
+        self.due = self.retry = self.used = 0.0
+        self.failures = 0
+        self.busy = False  # a renewal of it is on its way
+        self.skewed = False  # a proof came from the future: this process believes only itself from then on
+
+    def usable(self, now: Moment) -> bool:
+        """Whether both clocks still allow it. A wall clock set back gains nothing: the boot clock goes on."""
+        allowed = life(self.leasing)
+        return not self.lek.wiped and now.boot - self.proof.boot <= allowed and now.wall - self.proof.wall <= allowed
+
+    def proved(self, at: Moment) -> None:
+        """Take a proof that started `at`; one that is older than the last changes nothing."""
+        if at.boot < self.proof.boot:
+            return
+        self.proof, self.failures = at, 0
+        self.due = self.retry = at.boot + next_renewal(self.leasing)
+
+    def failed(self, boot: float, pause: float = 0.0) -> None:
+        """A proof was tried and nobody answered: hold on, and try again after `pause` seconds at least."""
+        self.failures += 1
+        self.retry = boot + max(next_retry(self.failures), pause)
+
+    def wrap(self, dek: bytes | bytearray) -> tuple[bytes, bytes]:
+        """(EDEK, its content) for `dek`. Only right after `usable` said yes."""
+        content = edek.seal_leased(self.lek.view(), self.info, dek)
+        return self._head + content + self._tail, content
+
+    def unwrap(self, content: bytes) -> bytes:
+        """The DEK in `content`; KmsUnwrapFailed if it is not of this lease. Only right after `usable` said yes."""
+        return edek.open_leased(self.lek.view(), self.info, content)
+
+    def __repr__(self) -> str:
+        return f"<Lease of config {self.config}>"

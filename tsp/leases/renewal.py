@@ -1,0 +1,182 @@
+"""Keeping leases proved, in the background: expiry to the second, jittered renewals, retries, probes. Never in a request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from hashlib import sha256
+
+from encrypted_fields.core.errors import (
+    CmkError,
+    KmsError,
+    KmsRefused,
+    KmsThrottled,
+    KmsUnreachable,
+    Overloaded,
+)
+from tsp.contract import events
+from tsp.gate import Place
+from tsp.leases import proofs
+from tsp.leases.board import Board
+from tsp.leases.cache import KeyState, Leases
+from tsp.leases.lease import FALLBACK_SECONDS, IDLE_SECONDS, Lease, Moment, life
+from tsp.ports import Directory, Kms, Tenant
+
+TICK_SECONDS = 0.5
+PROBE_SECONDS = 300.0
+_REVERIFY_SECONDS = 2.0  # hints are free to forge, so they cause no more than one call in this time
+_LOOK_SECONDS = 2.0
+_log = logging.getLogger(__name__)
+
+
+class Renewal:
+    """Looks at each lease every half second. With a `board` (Redis) the workers renew first, and hints of refusals come in."""
+
+    def __init__(self, leases: Leases, directory: Directory, board: Board | None = None) -> None:
+        self._leases = leases
+        self._directory = directory
+        self._board = board
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._verified: dict[Place, float] = {}
+        leases.on_refusal = self._tell
+
+    async def run(self) -> None:
+        """Until cancelled. A fault in one round is logged, and the next one comes."""
+        while True:
+            try:
+                await self.tick()
+            except Exception:
+                _log.exception("a round of lease renewals failed")
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def tick(self) -> None:
+        """One round: wipe what has expired, start what is due. Returns without waiting for a key service."""
+        now = self._leases.now()
+        for (name, config), state in list(self._leases.states.items()):
+            self._state(name, config, state, now)
+        if self._board is not None:
+            await self._board.using([lease for _, lease in self._leases.all()], now.wall, now.boot)
+            for place in await self._board.refusals():
+                self._hinted(place, now)
+
+    async def settled(self) -> None:
+        """Until all that is on its way has come back."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+
+    def _state(self, name: str, config: int, state: KeyState, now: Moment) -> None:
+        try:
+            tenant = self._directory.tenant(name)
+            kms = tenant.kms_for(config)
+        except KmsError:
+            tenant = kms = None  # switched off or gone: no request gets past the directory any more
+        if tenant is None or kms is None:
+            for lease in list(state.leases.values()):
+                self._leases.drop(state, lease)
+            return
+        for lease in list(state.leases.values()):
+            lease.leasing = kms.leasing
+            self._lease(tenant, kms, state, lease, now)
+        if (
+            state.refused is not None
+            and state.elek is not None
+            and now.boot >= max(state.probe, state.refused + PROBE_SECONDS)
+        ):
+            state.probe = now.boot + PROBE_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311
+            self._start(self._ask(tenant, kms, state, None, state.elek))
+
+    def _lease(self, tenant: Tenant, kms: Kms, state: KeyState, lease: Lease, now: Moment) -> None:
+        if not lease.usable(now):
+            self._leases.journal.say(tenant.name, events.LEASE_EXPIRED, kms.config, KmsUnreachable(), lease.digest)
+            self._leases.drop(state, lease)
+        elif now.boot >= lease.due and now.boot - lease.used > IDLE_SECONDS:
+            self._leases.drop(state, lease)
+        elif (now.boot >= lease.retry or self._changed(state, kms)) and not lease.busy:
+            lease.busy = True
+            self._start(self._renew(tenant, kms, state, lease))
+
+    def _changed(self, state: KeyState, kms: Kms) -> bool:
+        # A new version of the configuration has to prove the keys that the old one proved.
+        changed = state.version not in (0, kms.version)
+        state.version = kms.version if changed else state.version
+        if changed:
+            state.active = None
+        return changed
+
+    async def _renew(self, tenant: Tenant, kms: Kms, state: KeyState, lease: Lease) -> None:
+        try:
+            if not await self._proved_elsewhere(lease):
+                await self._ask(tenant, kms, state, lease, lease.elek)
+        finally:
+            lease.busy = False
+
+    async def _proved_elsewhere(self, lease: Lease) -> bool:
+        """Whether a worker's proof came in, or may still come: then this process leaves the key service alone."""
+        now = self._leases.now()
+        if self._board is None or lease.failures or lease.skewed or now.boot < lease.due:
+            return False
+        proof = await self._board.proof(lease)
+        started = proof and not lease.lek.wiped and proofs.started(
+            proof, lease.lek.view(), lease.tenant, lease.config, lease.digest
+        )  # fmt: skip
+        if started:
+            lease.skewed = started > now.wall + 1.0
+            at = Moment(now.boot - max(now.wall - started, 0.0), started)
+            if not lease.skewed and at.boot > lease.proof.boot and at.wall > lease.proof.wall and started <= now.wall:
+                lease.proved(at)
+        patience = min(FALLBACK_SECONDS, (lease.proof.boot + life(lease.leasing) - lease.due) / 2)
+        if now.boot < lease.due + patience:
+            lease.retry = max(lease.retry, now.boot + min(_LOOK_SECONDS, patience))
+            return True
+        return False
+
+    async def _ask(self, tenant: Tenant, kms: Kms, state: KeyState, lease: Lease | None, elek: bytes) -> None:
+        digest = sha256(elek).digest()
+        try:
+            await self._leases.prove(tenant, kms, elek, digest)
+        except (KmsUnreachable, KmsThrottled, Overloaded) as error:
+            if lease is not None:  # no answer is not a no: hold, and ask again
+                lease.failed(self._leases.clock.boot(), getattr(error, "retry_after", None) or 0.0)
+                _log.warning(
+                    "a lease could not be renewed: %s", error, extra={"tenant": tenant.name, "config": kms.config}
+                )
+        except KmsRefused:
+            pass  # `prove` has wiped and told
+        except CmkError as error:
+            if lease is not None:  # the key service answered, and not with this key: it is no longer proved
+                self._leases.journal.say(tenant.name, events.LEASE_REFUSED, kms.config, error, digest)
+                self._leases.drop(state, lease)
+        else:
+            self._leases.journal.say(tenant.name, events.LEASE_RENEWED, kms.config, digest=digest)
+
+    def _hinted(self, place: Place, now: Moment) -> None:
+        """Somebody says that a tenant refused: look for ourselves before we believe it (T-9)."""
+        state = self._leases.states.get(place)
+        if state is None or not state.leases or now.boot < self._verified.get(place, 0.0):
+            return
+        self._verified[place] = now.boot + _REVERIFY_SECONDS
+        lease = next(iter(state.leases.values()))
+        try:
+            tenant = self._directory.tenant(place[0])
+            kms = tenant.kms_for(place[1])
+        except KmsError:
+            return  # the next round wipes it
+        if not lease.busy:
+            lease.busy = True
+            self._start(self._verify(tenant, kms, state, lease))
+
+    async def _verify(self, tenant: Tenant, kms: Kms, state: KeyState, lease: Lease) -> None:
+        try:
+            await self._ask(tenant, kms, state, lease, lease.elek)
+        finally:
+            lease.busy = False
+
+    def _tell(self, place: Place) -> None:
+        if self._board is not None:
+            self._start(self._board.refused(place))
+
+    def _start(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
