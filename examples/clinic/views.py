@@ -1,0 +1,91 @@
+"""The clinic's pages. Everything is asked for by the clinic that the user works at; locked values are shown as such."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Count
+from django.http import FileResponse, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods
+
+from encrypted_fields import Locked
+from encrypted_fields.core.errors import CmkError, KmsRefused
+from examples.clinic.forms import AttachmentForm, PatientForm
+from examples.clinic.models import Attachment, Clinic, Patient
+
+NOTICE = "Access withdrawn by the customer: {} has switched off its key, so these records cannot be read by anyone."
+RETRY = "The clinic's key service does not answer at the moment. Nothing was lost; please try again."
+
+
+@require_GET
+def patients(request: HttpRequest) -> HttpResponse:
+    """All patients, with one call for all their keys."""
+    clinic = _clinic(request)
+    rows = [
+        {"patient": patient, "locked": _locked(patient)}
+        for patient in Patient.objects.filter(clinic=clinic).annotate(files=Count("attachments"))
+    ]
+    notice = NOTICE.format(clinic.title) if any(row["locked"] for row in rows) else ""
+    return _page(request, "patients", clinic, rows=rows, notice=notice)
+
+
+@require_http_methods(["GET", "POST"])
+def patient(request: HttpRequest, key: Any) -> HttpResponse:
+    """One patient; POST adds a file."""
+    clinic = _clinic(request)
+    found = get_object_or_404(Patient, pk=key, clinic=clinic)
+    form = AttachmentForm(request.POST or None, request.FILES or None)
+    if request.method == "POST" and form.is_valid() and _saved(request, form.attachment(found)):
+        return redirect("patient", key=key)
+    shown = {"patient": found, "locked": _locked(found), "attachments": found.attachments.all(), "form": form}
+    return _page(request, "patient", clinic, notice=NOTICE.format(clinic.title), **shown)
+
+
+@require_http_methods(["GET", "POST"])
+def add(request: HttpRequest) -> HttpResponse:
+    """A new patient: encrypted under the clinic's key before it reaches the database."""
+    clinic = _clinic(request)
+    form = PatientForm(request.POST or None)
+    if request.method == "POST" and form.is_valid() and _saved(request, form.patient(clinic.pk)):
+        return redirect("patients")
+    return _page(request, "add", clinic, form=form)
+
+
+@require_GET
+def attachment(request: HttpRequest, key: Any) -> HttpResponse:
+    """A file, decrypted while it is sent; always as a download, since it came from outside."""
+    clinic = _clinic(request)
+    found = get_object_or_404(Attachment, pk=key, patient__clinic=clinic)
+    try:
+        return FileResponse(found.file.open("rb"), as_attachment=True, filename=found.title)
+    except KmsRefused:
+        return _page(request, "withdrawn", clinic, status=403, notice=NOTICE.format(clinic.title))
+
+
+def _clinic(request: HttpRequest) -> Clinic:
+    return get_object_or_404(Clinic, staff__user=request.user)
+
+
+def _locked(found: Patient) -> str:
+    """Why a patient cannot be read, as the page shows it; empty when it can."""
+    return str(found.name).capitalize() if isinstance(found.name, Locked) else ""
+
+
+def _saved(request: HttpRequest, row: Patient | Attachment) -> bool:
+    try:
+        row.full_clean()
+        row.save()
+    except KmsRefused:
+        messages.error(request, "Not saved: the clinic has switched off its key.")
+    except CmkError as error:
+        messages.error(request, RETRY if error.retryable else f"Not saved: {error}")
+    else:
+        messages.success(request, f"Saved {row}.")
+        return True
+    return False
+
+
+def _page(request: HttpRequest, name: str, clinic: Clinic, *, status: int = 200, **shown: Any) -> HttpResponse:
+    return render(request, f"clinic/{name}.html", {"clinic": clinic, **shown}, status=status)
