@@ -105,9 +105,9 @@ def _key(key: ProxyKey) -> dict[str, str]:
 
 
 def _draft_shape(body: object) -> tuple[int | None, str]:
-    if not isinstance(body, dict):
-        raise BadShape("the body must be an object")
-    number, label = body.get("config"), body.get("label", "")
+    if not isinstance(body, dict) or "config" not in body:
+        raise BadShape("the body must be an object with 'config': a configuration number, or null for a new one")
+    number, label = body["config"], body.get("label", "")
     if number is not None and (type(number) is not int or not 1 <= number <= MAX_CONFIG):
         raise BadShape("'config' must be a configuration number or null")
     if not isinstance(label, str) or len(label) > 100 or (label and not label.isprintable()):

@@ -112,7 +112,11 @@ def _person(email: str, password: str | None, full_name: str, superuser: bool = 
         return known
     first, _, last = full_name.strip().partition(" ")
     make = User.objects.create_superuser if superuser else User.objects.create_user
-    return make(address, password, first_name=first[:MAX_NAME], last_name=last[:MAX_NAME])
+    try:
+        with transaction.atomic():
+            return make(address, password, first_name=first[:MAX_NAME], last_name=last[:MAX_NAME])
+    except IntegrityError:  # somebody invited the same person at the same moment
+        return User.objects.get(email=address)
 
 
 def _join(member: Member) -> Member:
