@@ -118,6 +118,11 @@ class Rules:
         """Whether the operator named this address's network."""
         return any(address in network for network in self._allow if network.version == address.version)
 
+    def check_name(self, host: str) -> None:
+        """Before it is looked up: without exceptions an inner name cannot pass, so nobody is asked for it."""
+        if not self._allow and check_host(host) is None and _is_inside_name(host):
+            raise EgressDenied("the host's name is not a public one")
+
     def check(self, host: str, port: int, addresses: Iterable[Address], *, plain: bool) -> None:
         """EgressDenied unless every one of `addresses` may be connected to at `port` for `host`."""
         found = list(addresses)

@@ -143,6 +143,7 @@ class Egress:
     def _connect(
         self, host: str, port: int, tls: ssl.SSLContext | None, deadline: float, connect_timeout: float
     ) -> Socket:
+        self._rules.check_name(host)
         addresses = self._addresses(host, port, deadline)
         self._rules.check(host, port, addresses, plain=tls is None)
         for address in addresses:  # each passed; the next is tried when one does not answer
