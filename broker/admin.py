@@ -190,9 +190,7 @@ class ServiceTokenAdmin(Kept):
         self, request: HttpRequest, obj: ServiceToken, post_url_continue: str | None = None
     ) -> HttpResponse:
         context = {**self.admin_site.each_context(request), "token": request.META["broker.token"], "label": obj.label}
-        response = render(request, "broker/token.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
+        return render(request, "broker/token.html", context)
 
     @admin.action(description="Revoke the selected tokens", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ServiceToken]) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
-from broker.models import Config, ConfigStatus, ProxyInstance, ProxyKey, Vendor
+from broker.models import Config, ConfigStatus, ConfigVersion, ProxyInstance, ProxyKey, Vendor
 
 LIVE = timedelta(minutes=10)  # a proxy that was silent for longer no longer counts: it was probably replaced
 
@@ -42,7 +43,8 @@ def standings(vendor: Vendor, configs: Iterable[Config]) -> list[Standing]:
     said: dict[int, list[ConfigStatus]] = {}
     for status in ConfigStatus.objects.filter(config__in=found, proxy__in=live):
         said.setdefault(status.config_id, []).append(status)
-    return [_standing(config, said.get(config.number, []), len(live), active) for config in found]
+    heads = _heads(found)
+    return [_standing(each, heads.get(each.number), said.get(each.number, []), len(live), active) for each in found]
 
 
 def live_proxies(vendor: Vendor) -> Iterable[ProxyInstance]:
@@ -50,8 +52,15 @@ def live_proxies(vendor: Vendor) -> Iterable[ProxyInstance]:
     return ProxyInstance.objects.filter(vendor=vendor, seen__gte=timezone.now() - LIVE)
 
 
-def _standing(config: Config, statuses: Sequence[ConfigStatus], proxies: int, active: set[str]) -> Standing:
-    head = config.versions.order_by("-version").only("version", "boxes").first()
+def _heads(configs: Sequence[Config]) -> dict[int, ConfigVersion]:
+    newest = ConfigVersion.objects.filter(config=OuterRef("config")).order_by("-version").values("pk")[:1]
+    rows = ConfigVersion.objects.filter(config__in=configs, pk=Subquery(newest))
+    return {row.config_id: row for row in rows}
+
+
+def _standing(
+    config: Config, head: ConfigVersion | None, statuses: Sequence[ConfigStatus], proxies: int, active: set[str]
+) -> Standing:
     if head is None:
         return Standing(config, 0, Verdict("empty", "Not set up yet"))
     verdict = _verdict(config, head.version, [each for each in statuses if each.version == head.version], proxies)
