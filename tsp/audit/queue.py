@@ -43,3 +43,10 @@ class Source(Protocol):
 
     async def bury(self, queue: str, entry: Entry, reason: str) -> None:
         """Move an event that its receiver will never take to the dead letters of the queue, with the reason."""
+
+
+class Mailbox(Protocol):
+    """A trail that can be told which queue an event goes to."""
+
+    async def put(self, addressed: Sequence[tuple[str, AuditEvent]]) -> None:
+        """Like `AuditTrail.record`, with the queue of each event given."""
