@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from examples.demo.cast import TENANTS
 from examples.demo.processes import Failed
+from examples.demo.roles import VENDOR
 from examples.demo.show import Screen
-from examples.demo.stage import TENANTS, VENDOR, Stage
+from examples.demo.stage import Stage
 from examples.demo.story import Story
 
 
@@ -30,10 +32,11 @@ def main() -> int:
         screen.fail(str(failure))
         return 1
     try:
-        Story(stage, screen).tell()
+        story = Story(stage, screen)
+        story.tell()
         screen.say(f"{screen.checks} checks held in {time.monotonic() - started:.0f} s")
         if not arguments.once:
-            _serve(stage, screen)
+            _serve(story, screen)
     except Failed as failure:
         screen.fail(str(failure))
         return 1
@@ -45,16 +48,16 @@ def main() -> int:
     return 0
 
 
-def _serve(stage: Stage, screen: Screen) -> None:
+def _serve(story: Story, screen: Screen) -> None:
     lines = [
-        f"[bold]Portal[/]   {stage.portal_url}",
+        f"[bold]Portal[/]   {story.portal.url}",
         *(f"         admin@{tenant}.example, or operator@{VENDOR}.example for the vendor" for tenant in TENANTS[:1]),
-        f"[bold]Clinic[/]   {stage.clinic_url}",
+        f"[bold]Clinic[/]   {story.clinic.url}",
         f"         {' or '.join(TENANTS)}",
-        f"[bold]Logs[/]     http://127.0.0.1:{stage.siem.port}",
+        f"[bold]Logs[/]     http://127.0.0.1:{story.stage.siem.port}",
         "         what the tenants' log servers received",
         "",
-        f"Every login has the password [bold]{stage.password}[/]",
+        f"Every login has the password [bold]{story.password}[/]",
         "",
         "South has withdrawn its key. To give it back, and to take it again:",
         "  .venv/bin/python -m examples.demo.tenant_key south on",
@@ -64,8 +67,7 @@ def _serve(stage: Stage, screen: Screen) -> None:
     ]
     screen.panel("running", lines)
     while True:
-        for server in stage.servers:
-            server.check()
+        story.stage.check()
         time.sleep(1)
 
 

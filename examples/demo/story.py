@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import datetime
-import sqlite3
+import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from examples.demo.browser import Browser
+from examples.demo.cast import LETTER, PATIENTS, TENANTS, TITLES, WITHDRAWN, wanted
 from examples.demo.processes import Failed
+from examples.demo.roles import Clinic, Portal, Proxy
 from examples.demo.show import Screen
-from examples.demo.stage import TENANTS, TITLES, VENDOR, Stage
+from examples.demo.stage import Stage
 from tsp.kms.local import create_key_file, set_enabled
 
 _FOUND = TypeVar("_FOUND")
-WITHDRAWN = "Access withdrawn by the customer"
-PATIENTS = {
-    "north": [
-        ("N-1001", "Ada Northwind", "1961-04-12", "Allergic to penicillin."),
-        ("N-1002", "Bo Lindqvist", "1987-09-30", ""),
-    ],
-    "south": [
-        ("S-2001", "Carla Southgate", "1974-01-08", "Blood pressure, see letter."),
-        ("S-2002", "Dev Okafor", "1999-12-24", ""),
-    ],
-}
-LETTER = b"Dear colleague, thank you for seeing this patient about the results of last week.\n" * 900  # two chunks
 
 
 class Story:
     """Tells the main job on a stage. Every `tell` step raises Failed when a check does not hold."""
 
-    def __init__(self, stage: Stage, screen: Screen) -> None:
+    def __init__(
+        self, stage: Stage, screen: Screen, *, portal_db: str = "", clinic_db: str = "", redis: str = ""
+    ) -> None:
         self.stage, self.screen = stage, screen
+        self.portal = Portal(stage, portal_db)
+        self.proxy = Proxy(stage, self.portal.url, redis)
+        self.clinic = Clinic(stage, self.proxy, clinic_db)
+        self.password = "demo-" + secrets.token_urlsafe(9)
         self.staff: dict[str, Browser] = {}
         self._pages: dict[str, str] = {}  # tenant → path of the patient with the letter
 
@@ -49,13 +46,12 @@ class Story:
 
     def prepare(self) -> None:
         with self.screen.step("The portal starts; the vendor, two tenants and their sealed configurations are made"):
-            self.stage.siem.start()
-            self.stage.start_portal()
+            self.portal.start()
             for tenant in TENANTS:
                 create_key_file(self.stage.key_file(tenant))
-            public_key = self.stage.make_proxy_key()
+            public_key = self.proxy.make_key()
             self.screen.say(f"the proxy's key pair: public half {public_key[:12]}…, private half only with the proxy")
-            made = self.stage.ask_portal("seed", self._wanted(public_key))
+            made = self.portal.ask("seed", wanted(self.stage, public_key, self.password))
             rows = [
                 (tenant, TITLES[tenant], f"local key file, {'leased' if tenant == 'north' else '2-level'}", siem)
                 for tenant, siem in (("north", "Splunk HEC"), ("south", "signed webhook"))
@@ -68,10 +64,10 @@ class Story:
 
     def serve(self) -> None:
         with self.screen.step("The proxy starts, fetches the configurations, opens and tests them"):
-            self.stage.start_proxy(self._token)
+            self.proxy.start(self._token)
             numbers = [str(number) for kinds in self._configs.values() for number in kinds.values()]
             states = self._until(
-                lambda: self.stage.ask_portal("state"),
+                lambda: self.portal.ask("state"),
                 lambda found: all(found.get(number, [""])[0] == "active" for number in numbers),
                 "the portal shows all four configurations as active",
             )
@@ -79,12 +75,10 @@ class Story:
 
     def save_and_read(self) -> None:
         with self.screen.step("The sample SaaS starts; staff of both clinics save patients and a file, and read them"):
-            self.stage.start_clinic(
-                [{"name": t, "title": TITLES[t], "login": t, "password": self.stage.password} for t in TENANTS]
-            )
+            self.clinic.start([{"name": t, "title": TITLES[t], "login": t, "password": self.password} for t in TENANTS])
             for tenant in TENANTS:
-                self.staff[tenant] = Browser(self.stage.clinic_url)
-                self.staff[tenant].sign_in(tenant, self.stage.password)
+                self.staff[tenant] = Browser(self.clinic.url)
+                self.staff[tenant].sign_in(tenant, self.password)
                 self._save(tenant)
                 self._check_open(tenant)
                 sent = self.staff[tenant].read(self._letter(tenant))
@@ -94,13 +88,11 @@ class Story:
 
     def look_at_the_database(self) -> None:
         with self.screen.step("The rows as they lie in the SaaS's database"):
-            uri = f"file:{self.stage.clinic_database}?mode=ro"
             query = "SELECT reference, name, born, length(name) FROM clinic_patient ORDER BY reference"
-            with sqlite3.connect(uri, uri=True) as connection:
-                rows = connection.execute(query).fetchall()
+            rows = self.clinic.rows(query)
             shown = [(reference, _shown(name), _shown(born), f"{size} bytes") for reference, name, born, size in rows]
             self.screen.table(("reference", "name", "born", "a value takes"), shown)
-            files = [path for path in self.stage.folder.joinpath("clinic").rglob("*") if path.is_file()]
+            files = [path for path in self.clinic.folder.rglob("*") if path.is_file()]
             attachments = [path for path in files if "attachments" in path.parts]
             self.screen.table(("file", "begins with"), [(p.name, p.read_bytes()[:32].hex(" ", 4)) for p in attachments])
             for name, secret in self._plaintexts().items():
@@ -110,13 +102,12 @@ class Story:
     def look_at_the_events(self) -> None:
         with self.screen.step("The audit events as the tenants' own log servers received them"):
             siem = self.stage.siem
-            for tenant, wanted in (("north", {"dek.wrap", "dek.unwrap"}), ("south", {"dek.wrap", "dek.unwrap"})):
-                events = self._until(
-                    lambda tenant=tenant: siem.events(tenant),
-                    lambda found, wanted=wanted: wanted <= {event["action"] for event in found},
-                    f"{tenant}'s log server received wraps and unwraps",
-                )
-                last = [e for e in events if e["action"] in wanted][-6:]
+            actions = {"dek.wrap", "dek.unwrap"}
+            for tenant in TENANTS:
+                promise = f"{tenant}'s log server received wraps and unwraps"
+                look = partial(siem.events, tenant)
+                events = self._until(look, lambda found: actions <= {event["action"] for event in found}, promise)
+                last = [e for e in events if e["action"] in actions][-6:]
                 self.screen.table(
                     ("time", "tenant", "action", "outcome", "by", "count"),
                     [
@@ -131,7 +122,7 @@ class Story:
                         for e in last
                     ],
                 )
-                self.screen.check(True, f"{tenant}'s log server received wraps and unwraps")
+                self.screen.check(True, promise)
                 self.screen.check({e["tenant"] for e in events} == {tenant}, f"{tenant} received its own events only")
             self.screen.check(siem.turned_away == 0, "every delivery carried the right token or signature")
 
@@ -171,27 +162,6 @@ class Story:
             self.screen.check(True, "south's log server received the refusals")
         with self.screen.step("Nothing that was kept or logged gives anything away"):
             self._check_nothing_leaked()
-
-    def _wanted(self, public_key: str) -> dict[str, object]:
-        siem = self.stage.siem
-        base = f"http://127.0.0.1:{siem.port}"
-        sinks = {
-            "north": {"provider": "splunk", "options": {"url": f"{base}/north", "token": siem.hec_token}},
-            "south": {"provider": "webhook", "options": {"url": f"{base}/south/hook", "secret": siem.hook_secret}},
-        }
-        tenants = [
-            {
-                "name": tenant,
-                "title": TITLES[tenant],
-                "admin": f"admin@{tenant}.example",
-                "key_file": str(self.stage.key_file(tenant)),
-                "leasing": {"enabled": tenant == "north", "renew": 30, "hold": 600},
-                "siem": sinks[tenant],
-            }
-            for tenant in TENANTS
-        ]
-        people = {"operator": f"operator@{VENDOR}.example", "password": self.stage.password}
-        return {"vendor": VENDOR, "title": "ClinicCloud", "public_key": public_key, "tenants": tenants, **people}
 
     def _save(self, tenant: str) -> None:
         staff = self.staff[tenant]
@@ -234,7 +204,7 @@ class Story:
             "north's Splunk token": self.stage.siem.hec_token,
             "south's webhook secret": self.stage.siem.hook_secret.removeprefix("whsec_"),
             "the path of north's key": Path(self.stage.key_file("north")).name,
-            "the SaaS's API key": self.stage.api_key,
+            "the SaaS's API key": self.proxy.api_key,
         }
 
     def _until(
@@ -242,14 +212,14 @@ class Story:
     ) -> _FOUND:
         until = time.monotonic() + seconds
         while True:
-            for server in self.stage.servers:
-                server.check()
+            self.stage.check()
             found = look()
             if fits(found):
                 return found
             if time.monotonic() > until:
-                tails = "\n".join(server.tail() for server in self.stage.servers)
-                raise Failed(f"not so after {seconds:.0f} s: {promise}\ninstead: {str(found)[-1500:]}\n{tails}")
+                raise Failed(
+                    f"not so after {seconds:.0f} s: {promise}\ninstead: {str(found)[-1500:]}\n{self.stage.tails()}"
+                )
             time.sleep(0.3)
 
 
