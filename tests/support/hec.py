@@ -83,7 +83,7 @@ class Receiver:
 
 
 class Hec(Receiver):
-    """As Splunk documents it. `acks`: the token wants acknowledgement; `ack_after`: how many polls until it is given."""
+    """As Splunk documents it. `acks`: the token wants acknowledgement; `ack_after`: how many polls until it comes."""
 
     def __init__(
         self, token: str, *, acks: bool = False, index: str = "main", tls: ssl.SSLContext | None = None
