@@ -27,7 +27,7 @@ def main() -> int:
     started = time.monotonic()
     screen.console.print("\n[bold]Customer managed keys[/], the main job from beginning to end on this machine.")
     try:
-        stage = Stage(arguments.state)
+        stage = Stage(arguments.state, any_port=arguments.once)
     except Failed as failure:
         screen.fail(str(failure))
         return 1

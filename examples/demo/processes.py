@@ -82,7 +82,7 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **env}
 
 
-def port(wanted: int) -> int:
+def free_port(wanted: int) -> int:
     """`wanted` if nobody listens there, else any free port."""
     for number in (wanted, 0):
         with socket.socket() as probe:

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from examples.demo.processes import Failed, port, run
+from examples.demo.processes import Failed, run
 from examples.demo.stage import Stage
 
 VENDOR = "clinicloud"
@@ -26,7 +26,7 @@ class Portal:
     """The vendor's portal; `database` is an address as in DATABASE_URL, "" for SQLite on the stage."""
 
     def __init__(self, stage: Stage, database: str = "") -> None:
-        self.port = port(8000)
+        self.port = stage.port(8000)
         self.url = f"http://127.0.0.1:{self.port}"
         self._stage = stage
         self._env = {
@@ -52,7 +52,7 @@ class Proxy:
     """The tenant security proxy; with `redis` it keeps its trail there, and Celery workers ship and renew."""
 
     def __init__(self, stage: Stage, broker: str, redis: str = "") -> None:
-        self.port = port(7777)
+        self.port = stage.port(7777)
         self.url = f"http://127.0.0.1:{self.port}"
         self.api_key = base64.b64encode(secrets.token_bytes(32)).decode()
         self._stage = stage
@@ -63,7 +63,7 @@ class Proxy:
             "CMK_VENDOR": VENDOR,
             "TSP_NAME": "demo-1",
             "TSP_PORT": str(self.port),
-            "TSP_OPS_PORT": str(port(9000)),
+            "TSP_OPS_PORT": str(stage.port(9000)),
             "TSP_API_KEY_FILE": stage.secret("proxy-api-key", self.api_key),
             "TSP_BROKER_URL": broker,
             "TSP_REDIS_URL": redis,
@@ -98,7 +98,7 @@ class Clinic:
     """The sample SaaS in `stage.folder / "clinic"`."""
 
     def __init__(self, stage: Stage, proxy: Proxy, database: str = "") -> None:
-        self.port = port(8001)
+        self.port = stage.port(8001)
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = stage.folder / "clinic"
         self.folder.mkdir()

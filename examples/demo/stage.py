@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from examples.demo.processes import Failed, Server, port
+from examples.demo.processes import Failed, Server, free_port
 from examples.demo.siem import Siem
 
 
@@ -18,15 +18,20 @@ class Stage:
     Failed if `folder` holds anything that is not ours, or another demonstration runs in it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, any_port: bool = False) -> None:
         self.folder = folder.resolve()
         self._lock = _claimed(self.folder)
         for name in ("tenants", "secrets", "logs"):
             (self.folder / name).mkdir()
         self.folder.chmod(0o700)
-        self.siem = Siem(port(8088))
+        self._any_port = any_port
+        self.siem = Siem(self.port(8088))
         self.siem.start()
         self._servers: list[Server] = []
+
+    def port(self, wanted: int) -> int:
+        """`wanted`, or any free port if it is taken or nobody needs to know it beforehand."""
+        return free_port(0 if self._any_port else wanted)
 
     def serve(self, name: str, command: Sequence[str], number: int, env: Mapping[str, str]) -> None:
         """Starts a program and returns when it listens; with number 0, one that listens nowhere."""

@@ -35,7 +35,7 @@ def keys(story: Story) -> Iterator[tuple[str, bytes]]:
         if found.elek is not None:
             adapter = LocalKms(LocalKms.Config(str(story.stage.key_file(tenant))), Egress())
             context = KeyContext(VENDOR, tenant, found.config, "lek")
-            yield f"the LEK of {tenant}", bytes(adapter.unwrap(edek.blob(found.elek), context))
+            yield f"the LEK of {tenant}", bytes(adapter.unwrap(edek.blob_of(found.elek), context))
     for tenant in TENANTS:
         held = json.loads(story.stage.key_file(tenant).read_text())
         yield f"the master key of {tenant}", base64.b64decode(held["key"])

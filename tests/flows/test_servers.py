@@ -1,4 +1,4 @@
-"""The main job on real PostgreSQL and Redis with Celery workers; afterwards nothing secret lies in any of them (T-8)."""
+"""The main job on real PostgreSQL and Redis with Celery workers; afterwards nothing secret lies in them (T-8)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def story(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: Postgres, redis_server: Redis
 ) -> Iterator[tuple[Story, list[str]]]:
     """The story told to its end, and the addresses of its databases."""
-    stage = Stage(tmp_path_factory.mktemp("flow") / "state")
+    stage = Stage(tmp_path_factory.mktemp("flow") / "state", any_port=True)
     databases = [postgres_server.database(), postgres_server.database()]
     try:
         told = Story(stage, Screen(), portal_db=databases[0], clinic_db=databases[1], redis=redis_server.url)
