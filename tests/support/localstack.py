@@ -1,4 +1,4 @@
-"""LocalStack for tests: a key service that really refuses a disabled key. `python -m tests.support.localstack --install`.
+"""LocalStack for tests: a KMS that really refuses a disabled key. `python -m tests.support.localstack --install`.
 
 It has a virtual environment of its own, because its pins and ours do not agree: `var/localstack`, or the folder that
 CMK_LOCALSTACK_VENV names. 4.4.0 is the release whose key service runs on Python 3.11.
