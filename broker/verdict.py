@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
+from broker.advice import advice, headline
 from broker.models import Config, ConfigStatus, ConfigVersion, ProxyInstance, ProxyKey, Vendor
 
 LIVE = timedelta(minutes=10)  # a proxy that was silent for longer no longer counts: it was probably replaced
@@ -74,7 +75,7 @@ def _verdict(config: Config, version: int, said: Sequence[ConfigStatus], proxies
     if refused is not None:
         kept = " The version before stays in use where it worked." if version > 1 else ""
         return Verdict(
-            "refused", _headline(refused.reason), advice(refused.reason) + kept, refused.reason, refused.since
+            "refused", headline(refused.reason), advice(refused.reason) + kept, refused.reason, refused.since
         )
     if not proxies:
         return Verdict(
@@ -83,59 +84,3 @@ def _verdict(config: Config, version: int, said: Sequence[ConfigStatus], proxies
     if len(said) < proxies:
         return Verdict("waiting", "Waiting for the proxy", "It fetches new versions every few seconds and tests them.")
     return Verdict("active", "Working", "Tested by the proxy with a real call.", since=max(each.since for each in said))
-
-
-def advice(reason: str) -> str:
-    """What to do about a refusal; the proxy's own word when we have no better one."""
-    return _ADVICE.get(reason, ("", f"The proxy says: {reason or 'no reason given'}. Ask your vendor."))[1]
-
-
-def _headline(reason: str) -> str:
-    return _ADVICE.get(reason, ("Refused by the proxy", ""))[0]
-
-
-# the proxy's closed list of reasons → what a tenant's admin reads
-_ADVICE = {
-    "kms_refused": (
-        "Your key service refused",
-        "It knows the request and says no. Check that the key is enabled and that these credentials may use it.",
-    ),
-    "kms_misconfigured": (
-        "Your key service does not know the key",
-        "Check the key's name, the region and the permissions, then seal again.",
-    ),
-    "kms_unreachable": (
-        "Your key service does not answer",
-        "Check the address and your firewall. The proxy goes on trying.",
-    ),
-    "kms_throttled": ("Your key service is busy", "It asked the proxy to slow down. The proxy goes on trying."),
-    "kms_account": ("Your key service's account has a problem", "Check its billing and its state with the provider."),
-    "siem_refused": (
-        "Your log receiver refused",
-        "It knows the request and says no. Check the token and its permissions, then seal again.",
-    ),
-    "siem_unreachable": (
-        "Your log receiver does not answer",
-        "Check the address and your firewall. The proxy goes on trying.",
-    ),
-    "options": (
-        "Some settings are not valid",
-        "A field is missing or has a wrong value. Fill in the form and seal again.",
-    ),
-    "provider": (
-        "The proxy does not offer this provider",
-        "Choose another provider, or ask your vendor to upgrade it.",
-    ),
-    "binding": (
-        "The sealed box belongs elsewhere",
-        "It was made for another tenant or number. Seal again from this page.",
-    ),
-    "replay": (
-        "The version is not the next one",
-        "The proxy has seen a newer one. Tell your vendor: this should not happen.",
-    ),
-    "unsealable": (
-        "The proxy cannot open the box",
-        "It was sealed to a key that this proxy does not hold. Seal again.",
-    ),
-}

@@ -8,9 +8,11 @@ import pytest
 from django.utils import timezone
 
 from broker import services, verdict
+from broker.advice import ADVICE, advice
 from broker.models import Config, ProxyInstance
 from broker.services.proxies import Result
 from tests.broker.factories import BY, ProxyKeyFactory, TenantFactory, publish
+from tsp.configs.admission import REASONS
 
 pytestmark = pytest.mark.django_db
 
@@ -62,7 +64,7 @@ def test_a_report_on_an_older_version_does_not_count(config: Config) -> None:
 def test_a_refused_new_version_says_that_the_old_one_stays(config: Config) -> None:
     publish(config)
     publish(config)
-    say(config, "a", "refused", "options")
+    say(config, "a", "refused", "bad_options")
     assert "version before stays" in verdict.standings(config.tenant.vendor, [config])[0].verdict.advice
 
 
@@ -82,9 +84,13 @@ def test_switched_off_comes_first(config: Config) -> None:
     assert state(config) == "off"
 
 
+def test_every_reason_of_the_proxy_has_advice() -> None:
+    assert set(ADVICE) == set(REASONS)
+
+
 def test_an_unknown_reason_is_shown_as_the_proxy_said_it() -> None:
-    assert "brand_new_reason" in verdict.advice("brand_new_reason")
-    assert "no reason given" in verdict.advice("")
+    assert "brand_new_reason" in advice("brand_new_reason")
+    assert "no reason given" in advice("")
 
 
 def test_asks_to_seal_again_when_a_proxy_key_has_no_box(config: Config) -> None:
