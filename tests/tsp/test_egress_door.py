@@ -92,6 +92,25 @@ def test_a_hostile_server_costs_bounded_time_and_memory(name: str) -> None:
         assert raised.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "headers without end",
+        "a header line without end",
+        "interim replies without end",
+        "chunks without end",
+        "tiny chunks with long extensions",
+        "trailers without end",
+    ],
+)
+def test_a_flood_is_ended_by_its_bytes_long_before_the_time_is_over(name: str) -> None:
+    with serving(HOSTILE[name]) as server:
+        began = time.monotonic()
+        with pytest.raises(EgressFailed):
+            Egress(LOCAL).request("GET", server.url, timeout=20, max_bytes=50_000)
+        assert time.monotonic() - began < 5
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_a_reply_and_not_followed(status: int) -> None:
     with serving(_echo) as canary, serving(_answering(reply(status, b"", Location=canary.url))) as server:
@@ -212,6 +231,8 @@ def test_raw_connections_pass_the_same_rules() -> None:
     with serving(_echo) as server:
         sock = Egress(LOCAL).connect("127.0.0.1", server.port, tls=None, timeout=2)
         assert sock.getpeername() == ("127.0.0.1", server.port)
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert sock.recv(100).endswith(b"hello")
         sock.close()
         for egress, host in ((Egress(), "127.0.0.1"), (Egress(LOCAL), "10.0.0.1"), (Egress(), "localhost")):
             with pytest.raises(EgressDenied):
