@@ -1,0 +1,406 @@
+"""What the spool acknowledged is there after a crash, a full disk and a restart. R-9, R-25, R-29."""
+
+# ruff: noqa: ASYNC220, ASYNC240, ASYNC251  small files and a child process on purpose
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from encrypted_fields.core.errors import AuditUnavailable
+from tests.support.people import NORTH, SOUTH, event
+from tests.support.processes import ROOT
+from tsp.audit.segments import Segment
+from tsp.audit.spool import SpoolTrail
+from tsp.contract import events
+from tsp.contract.events import AuditEvent
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[SpoolTrail]:
+    trail = SpoolTrail(tmp_path)
+    yield trail
+    trail.close()
+
+
+async def _ids(trail: SpoolTrail, queue: str) -> list[str]:
+    return [entry.event.id for entry in await trail.read(queue, 1_000_000)]
+
+
+async def test_events_come_out_as_they_went_in_by_tenant(spool: SpoolTrail) -> None:
+    first, second, other = event(custom={"a": "ü"}), event(), event(tenant=SOUTH)
+    await spool.record([first, other, second])
+
+    assert sorted(await spool.queues()) == [NORTH, SOUTH]
+    assert [entry.event for entry in await spool.read(NORTH, 10)] == [first, second]
+    assert [entry.event for entry in await spool.read(NORTH, 1)] == [first]
+
+
+async def test_what_is_acknowledged_is_gone_also_after_a_restart(tmp_path: Path) -> None:
+    trail = SpoolTrail(tmp_path)
+    one, two = event(), event()
+    await trail.record([one, two])
+    [entry, _] = await trail.read(NORTH, 2)
+    await trail.ack(NORTH, [entry.key])
+    trail.close()
+
+    again = SpoolTrail(tmp_path)
+    assert await _ids(again, NORTH) == [two.id]
+    assert again.pending == 1
+    again.close()
+
+
+async def test_files_are_deleted_when_all_is_acknowledged(tmp_path: Path) -> None:
+    trail = SpoolTrail(tmp_path, segment_bytes=1_000)
+    for _ in range(50):
+        await trail.record([event()])
+    assert len(list(tmp_path.glob("*.segment"))) > 5
+
+    await trail.ack(NORTH, [entry.key for entry in await trail.read(NORTH, 100)])
+
+    assert len(list(tmp_path.glob("*.segment"))) == 1
+    assert len(list(tmp_path.glob("*.ack"))) == 1
+    trail.close()
+
+
+async def test_a_tenant_whose_events_stay_does_not_pin_the_disk_of_the_others(tmp_path: Path) -> None:
+    """R-16: one SIEM is down for a day while the others' events flow through."""
+    trail = SpoolTrail(tmp_path, max_bytes=20_000, segment_bytes=2_000)
+    stay = []
+    for _ in range(40):
+        kept = event(tenant=SOUTH)
+        stay.append(kept.id)
+        await trail.record([kept])
+        for _ in range(5):
+            await trail.record([event() for _ in range(10)])
+            await trail.ack(NORTH, [entry.key for entry in await trail.read(NORTH, 100)])
+
+    size = sum(path.stat().st_size for path in tmp_path.glob("*.segment"))
+    assert size < 30_000
+    assert sorted(await _ids(trail, SOUTH)) == sorted(stay)
+    trail.close()
+    again = SpoolTrail(tmp_path)
+    assert sorted(await _ids(again, SOUTH)) == sorted(stay)
+    again.close()
+
+
+async def test_many_callers_share_one_fsync(spool: SpoolTrail, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, real = 0, os.fdatasync
+
+    def counting(file: int) -> None:
+        nonlocal count
+        count += 1
+        real(file)
+
+    monkeypatch.setattr(os, "fdatasync", counting)
+
+    await asyncio.gather(*(spool.record([event()]) for _ in range(500)))
+
+    assert count < 50
+    assert spool.pending == 500
+
+
+async def test_a_second_process_is_kept_out(spool: SpoolTrail, tmp_path: Path) -> None:
+    with pytest.raises(AuditUnavailable, match="another process"):
+        SpoolTrail(tmp_path)
+
+
+async def test_a_closed_spool_takes_nothing(tmp_path: Path) -> None:
+    trail = SpoolTrail(tmp_path)
+    trail.close()
+    with pytest.raises(AuditUnavailable):
+        await trail.record([event()])
+
+
+async def test_a_full_spool_refuses_strict_tenants(tmp_path: Path) -> None:
+    """R-29. Nothing that was taken is lost, nothing that was refused is kept."""
+    trail = SpoolTrail(tmp_path, max_events=8)
+    taken = [event() for _ in range(6)]
+    for one in taken:
+        await trail.record([one])
+
+    with pytest.raises(AuditUnavailable):
+        await trail.record([event()])
+
+    assert await _ids(trail, NORTH) == [one.id for one in taken]
+    trail.close()
+
+
+async def test_a_flood_from_one_tenant_leaves_room_for_another(tmp_path: Path) -> None:
+    """R-29: ten times its share changes nothing for the others."""
+    trail = SpoolTrail(tmp_path, max_events=100, when_full=lambda tenant: "count" if tenant == NORTH else "refuse")
+    for _ in range(100):
+        await trail.record([event() for _ in range(10)])
+
+    for _ in range(15):
+        await trail.record([event(tenant=SOUTH)])
+
+    assert len(await trail.read(SOUTH, 100)) == 15
+    trail.close()
+
+
+async def test_a_batch_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
+    trail = SpoolTrail(tmp_path, max_events=8)
+    with pytest.raises(AuditUnavailable):
+        await trail.record([event() for _ in range(8)])
+    assert trail.pending == 0
+    await trail.record([event() for _ in range(6)])
+    trail.close()
+
+
+async def test_what_was_dropped_is_counted_exactly_and_told(tmp_path: Path) -> None:
+    """R-29: count and time range, over a restart too."""
+    trail = SpoolTrail(tmp_path, max_events=8, when_full=lambda tenant: "count")
+    kept = [event(time=f"2026-01-01T00:00:{at:02d}.000Z") for at in range(6)]
+    lost = [event(time=f"2026-01-02T00:00:{at:02d}.000Z") for at in range(25)]
+    for one in kept + lost[:20]:
+        await trail.record([one])
+    trail.close()
+    trail = SpoolTrail(tmp_path, max_events=8, when_full=lambda tenant: "count")
+    await trail.record(lost[20:])
+    assert await _ids(trail, NORTH) == [one.id for one in kept]
+
+    await trail.ack(NORTH, [entry.key for entry in await trail.read(NORTH, 6)])
+    await trail.record([event()])
+
+    told = [entry.event for entry in await trail.read(NORTH, 9) if entry.event.action == events.EVENTS_DROPPED]
+    assert [(one.count, one.custom) for one in told] == [(25, {"from": lost[0].time, "to": lost[-1].time})]
+    assert told[0].outcome == events.ERROR
+    trail.close()
+    assert (tmp_path / "dropped.json").read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+async def test_a_failing_disk_refuses_and_then_goes_on(
+    spool: SpoolTrail, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    before, refused, after = event(), event(), event()
+    await spool.record([before])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, _failing(code))
+        with pytest.raises(AuditUnavailable):
+            await spool.record([refused])
+    assert spool.pending == 1
+
+    await spool.record([after])
+
+    assert await _ids(spool, NORTH) == [before.id, after.id]
+
+
+async def test_a_failing_disk_counts_what_a_lenient_tenant_loses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail = SpoolTrail(tmp_path, when_full=lambda tenant: "count")
+    await trail.record([event()])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", _failing(errno.EIO))
+        await trail.record([event(), event()])
+        await trail.record([event()])
+    await trail.ack(NORTH, [entry.key for entry in await trail.read(NORTH, 1)])
+    await trail.record([event()])
+
+    found = [entry.event for entry in await trail.read(NORTH, 9)]
+    assert sorted((one.action, one.count) for one in found) == [(events.EVENTS_DROPPED, 3), (events.WRAP, 1)]
+    trail.close()
+
+
+def _failing(code: int) -> Any:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_a_real_full_disk_refuses(tmp_path: Path) -> None:
+    """/dev/full answers every write with ENOSPC: nothing of the batch stays."""
+    segment = Segment(tmp_path / "1.segment")
+    segment.start()
+    size = segment.size
+    full = os.open("/dev/full", os.O_WRONLY)
+    kept = os.dup(segment._file)
+    os.dup2(full, segment._file)
+    with pytest.raises(OSError, match=r"Errno"):
+        segment.append([b"frame"])
+    os.dup2(kept, segment._file)
+    assert segment.size == size == (tmp_path / "1.segment").stat().st_size
+    os.close(full)
+    os.close(kept)
+    segment.close()
+
+
+@pytest.mark.parametrize("cut", [1, 7, 30, 200])
+async def test_a_torn_end_is_cut(tmp_path: Path, cut: int) -> None:
+    trail = SpoolTrail(tmp_path)
+    whole, torn = event(), event(data_label="x" * 300)
+    await trail.record([whole])
+    await trail.record([torn])
+    trail.close()
+    [path] = tmp_path.glob("*.segment")
+    os.truncate(path, path.stat().st_size - cut)
+
+    again = SpoolTrail(tmp_path)
+    assert await _ids(again, NORTH) == [whole.id]
+    after = event()
+    await again.record([after])
+    again.close()
+    third = SpoolTrail(tmp_path)
+    assert await _ids(third, NORTH) == [whole.id, after.id]
+    third.close()
+
+
+async def test_a_damaged_event_does_not_take_its_neighbours_along(tmp_path: Path) -> None:
+    trail = SpoolTrail(tmp_path)
+    first, second, third = event(), event(data_label="rotten"), event()
+    await trail.record([first, second, third])
+    trail.close()
+    [path] = tmp_path.glob("*.segment")
+    path.write_bytes(path.read_bytes().replace(b"rotten", b"r0tten"))
+
+    again = SpoolTrail(tmp_path)
+    assert await _ids(again, NORTH) == [first.id, third.id]
+    again.close()
+
+
+def test_any_cut_or_flip_of_a_file_never_invents_an_event(tmp_path: Path) -> None:
+    async def fill() -> list[str]:
+        trail = SpoolTrail(tmp_path / "good")
+        made = [event() for _ in range(4)]
+        await trail.record(made)
+        trail.close()
+        return [one.id for one in made]
+
+    known = set(asyncio.run(fill()))
+    [source] = (tmp_path / "good").glob("*.segment")
+    data = source.read_bytes()
+    for at in range(0, len(data), 3):
+        path = tmp_path / "bad.segment"
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x41]) + data[at + 1 :])
+        segment = Segment(path)
+        for found in segment.scan():
+            assert events.load(segment.read(found.at, found.length)).id in known
+        segment.delete()
+
+
+_CHILD = """
+import asyncio, sys
+from pathlib import Path
+from tests.support.people import event
+from tsp.audit.spool import SpoolTrail
+
+async def main():
+    trail = SpoolTrail(Path(sys.argv[1]), segment_bytes=20_000)
+    async def work(name):
+        while True:
+            one = event(tenant=name)
+            await trail.record([one])
+            sys.stdout.write(f"{name} {one.id}\\n")
+            sys.stdout.flush()
+    await asyncio.gather(*(work(f"t{n % 4}") for n in range(16)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.45, 0.7])
+async def test_every_acknowledged_event_survives_kill_9(tmp_path: Path, seconds: float) -> None:
+    """R-25: the process is killed while it records; what it had been told is durable is there."""
+    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    first = child.stdout.readline()
+    time.sleep(seconds)
+    child.send_signal(signal.SIGKILL)
+    lines = (first + child.stdout.read()).decode().split("\n")[:-1]
+    child.stdout.close()
+    child.wait()
+
+    told = defaultdict(set)
+    for line in lines:
+        queue, _, key = line.partition(" ")
+        told[queue].add(key)
+    trail = SpoolTrail(tmp_path)
+    assert sum(map(len, told.values())) > 50
+    for queue, keys in told.items():
+        kept = await _ids(trail, queue)
+        assert keys <= set(kept)
+        assert len(kept) == len(set(kept))
+    trail.close()
+
+
+class SpoolModel(RuleBasedStateMachine):
+    """The spool against lists in memory: record, read, acknowledge, restart, crash in the middle of a write."""
+
+    @initialize()
+    def start(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.loop = asyncio.new_event_loop()
+        self.model: dict[str, list[AuditEvent]] = defaultdict(list)
+        self._open()
+
+    def _open(self) -> None:
+        self.trail = SpoolTrail(Path(self.folder.name), segment_bytes=1_500, max_bytes=6_000, max_events=40)
+
+    @rule(tenants=st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=6), size=st.integers(0, 200))
+    def record(self, tenants: list[str], size: int) -> None:
+        made = [event(tenant=name, data_label="x" * size) for name in tenants]
+        try:
+            self.loop.run_until_complete(self.trail.record(made))
+        except AuditUnavailable:
+            assert sum(map(len, self.model.values())) >= 4
+            return
+        for one in made:
+            self.model[one.tenant].append(one)
+
+    @rule(queue=st.sampled_from(["a", "b", "c"]), skip=st.integers(0, 2), count=st.integers(1, 8))
+    def ack(self, queue: str, skip: int, count: int) -> None:
+        entries = self.loop.run_until_complete(self.trail.read(queue, skip + count))[skip:]
+        self.loop.run_until_complete(self.trail.ack(queue, [entry.key for entry in entries]))
+        gone = {entry.event.id for entry in entries}
+        self.model[queue] = [one for one in self.model[queue] if one.id not in gone]
+
+    @rule()
+    def restart(self) -> None:
+        self.trail.close()
+        self._open()
+
+    @rule(garbage=st.binary(min_size=1, max_size=60))
+    def crash_in_the_middle_of_a_write(self, garbage: bytes) -> None:
+        self.trail.close()
+        paths = sorted(Path(self.folder.name).glob("*.segment"))
+        for path in paths[-1:]:
+            path.write_bytes(path.read_bytes() + garbage)
+        self._open()
+
+    @invariant()
+    def holds_exactly_what_it_was_given(self) -> None:
+        for queue in "abc":
+            found = [entry.event for entry in self.loop.run_until_complete(self.trail.read(queue, 1_000))]
+            assert sorted(found, key=lambda one: one.id) == sorted(self.model[queue], key=lambda one: one.id)
+        assert self.trail.pending == sum(map(len, self.model.values()))
+        on_disk = sum(path.stat().st_size for path in Path(self.folder.name).glob("*.segment"))
+        assert on_disk < 20_000
+
+    def teardown(self) -> None:
+        self.trail.close()
+        self.loop.close()
+        self.folder.cleanup()
+
+
+TestSpoolModel = pytest.mark.timeout(300)(SpoolModel.TestCase)
+TestSpoolModel.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

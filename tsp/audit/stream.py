@@ -1,0 +1,192 @@
+"""The audit trail on Redis: a stream a tenant, on disk before the reply, else the local spool. R-9 to R-12."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from encrypted_fields.core.errors import AuditUnavailable
+from tsp.audit.spool import SpoolTrail
+from tsp.contract import events
+from tsp.contract.events import AuditEvent
+
+_BATCH = 1_000
+_PROBE_SECONDS = 1.0
+_PRODUCER_SECONDS = 7 * 86_400
+_log = logging.getLogger("tsp.audit.stream")
+_Addressed = tuple[str, AuditEvent]
+
+_DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+
+
+class StreamUnsafe(Exception):
+    """Redis would lose events: its settings must be changed before the proxy starts."""
+
+
+@dataclass(slots=True)
+class _Call:
+    addressed: Sequence[_Addressed]
+    future: asyncio.Future[None]
+
+
+def connect(url: str) -> Redis:
+    """A client that never repeats a command by itself: a repeated XADD would be a second event."""
+    return Redis.from_url(url, socket_timeout=3.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0))
+
+
+def stream_name(vendor: str, queue: str) -> str:
+    return f"cmk:{vendor}:audit:{queue}"
+
+
+def queues_name(vendor: str) -> str:
+    """The set of queues that hold events."""
+    return f"cmk:{vendor}:audit-queues"
+
+
+class StreamTrail:
+    """An AuditTrail on `redis`, which falls back to `spool` and drains it when Redis is there again.
+
+    A batch is one transaction that also writes its number: after a broken connection that number tells whether the
+    batch arrived, so none of its events gets lost or doubled. Queues with "~" stay in the spool, from where this
+    process ships them itself (the farewell to a replaced SIEM).
+    """
+
+    def __init__(self, redis: Redis, vendor: str, spool: SpoolTrail) -> None:
+        self._redis, self._vendor, self._spool = redis, vendor, spool
+        self._producer = f"cmk:{vendor}:audit-producer:{secrets.token_hex(8)}"
+        self._number = 0
+        self._uncertain: tuple[int, list[_Addressed]] | None = None
+        self._waiting: list[_Call] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self.up = False
+
+    async def start(self) -> None:
+        """StreamUnsafe if Redis is there and does not keep what it is given; without Redis the spool takes over."""
+        try:
+            await self._check()
+            self.up = True
+        except (RedisError, OSError) as error:
+            _log.warning("Redis is away, audit events go to the local spool: %s", type(error).__name__)
+
+    async def run(self) -> None:
+        """For ever: notice that Redis is back, and bring over what the spool took meanwhile."""
+        while True:
+            await asyncio.sleep(_PROBE_SECONDS)
+            await self.probe()
+
+    async def probe(self) -> None:
+        """Bring the spool's events to Redis if it is there; stays on the spool otherwise."""
+        try:
+            if not self.up:
+                await self._check()
+            await self._drain()
+        except (RedisError, OSError, StreamUnsafe) as error:
+            level = logging.ERROR if isinstance(error, StreamUnsafe) else logging.DEBUG
+            _log.log(level, "audit events stay in the local spool: %s", error)
+            self.up = False
+        else:
+            self.up = True
+
+    async def record(self, events: Sequence[AuditEvent]) -> None:
+        await self.put([(event.tenant, event) for event in events])
+
+    async def put(self, addressed: Sequence[_Addressed]) -> None:
+        """Like `record`, with the queue of each event given."""
+        rest = [one for one in addressed if "~" not in one[0]] if self.up else []
+        local = [one for one in addressed if "~" in one[0]] if self.up else addressed
+        if local:
+            await self._spool.put(local)
+        if not rest:
+            return
+        call = _Call(rest, asyncio.get_running_loop().create_future())
+        self._waiting.append(call)
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+        await call.future
+
+    async def close(self) -> None:
+        if self._flushing is not None:
+            await self._flushing
+        await self._redis.aclose()
+
+    async def _flush(self) -> None:
+        """Send what waits, in batches; what comes meanwhile is the next batch."""
+        while self._waiting:
+            calls, size = [], 0
+            while self._waiting and size < _BATCH:
+                calls.append(self._waiting.pop(0))
+                size += len(calls[-1].addressed)
+            batch = [one for call in calls for one in call.addressed]
+            try:
+                if not self.up:
+                    raise ConnectionError
+                await self._send(batch)
+            except (RedisError, OSError) as error:
+                if self.up:
+                    _log.warning("Redis is away, audit events go to the local spool: %s", type(error).__name__)
+                await asyncio.gather(*(self._spill(call) for call in calls))
+                self.up = False  # not before: the probe looks for the batch in the spool
+            else:
+                for call in calls:
+                    if not call.future.done():
+                        call.future.set_result(None)
+
+    async def _spill(self, call: _Call) -> None:
+        try:
+            await self._spool.put(call.addressed)
+        except AuditUnavailable as error:
+            if not call.future.done():
+                call.future.set_exception(error)
+        else:
+            if not call.future.done():
+                call.future.set_result(None)
+
+    async def _send(self, batch: Sequence[_Addressed]) -> None:
+        self._number += 1
+        self._uncertain = self._number, list(batch)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for queue, event in batch:
+                pipe.xadd(stream_name(self._vendor, queue), {"e": events.dump(event)})
+            pipe.sadd(queues_name(self._vendor), *{queue for queue, _ in batch})
+            pipe.set(self._producer, self._number, ex=_PRODUCER_SECONDS)
+            await pipe.execute()
+        self._uncertain = None
+
+    async def _drain(self) -> None:
+        await self._resolve()
+        while queues := [queue for queue in await self._spool.queues() if "~" not in queue]:
+            for queue in queues:
+                entries = await self._spool.read(queue, _BATCH)
+                await self._send([(queue, entry.event) for entry in entries])
+                await self._spool.ack(queue, [entry.key for entry in entries])
+
+    async def _resolve(self) -> None:
+        """Find out whether the batch at which the connection broke had arrived; if so it must not go again."""
+        if self._uncertain is None:
+            return
+        number, batch = self._uncertain
+        if int(await self._redis.get(self._producer) or 0) >= number:
+            for queue in {queue for queue, _ in batch}:
+                arrived = {event.id for where, event in batch if where == queue}
+                kept = await self._spool.read(queue, 1_000_000)
+                await self._spool.ack(queue, [entry.key for entry in kept if entry.event.id in arrived])
+        self._uncertain = None
+
+    async def _check(self) -> None:
+        for name, wanted in _DURABLE.items():
+            found = cast(dict[Any, Any], await self._redis.config_get(name))
+            value = next(iter(found.values()), b"")
+            text = value.decode() if isinstance(value, bytes) else str(value)
+            if text != wanted:
+                raise StreamUnsafe(
+                    f"Redis has '{name} {text}' and could lose audit events: set '{name} {wanted}' (docs/operations.md)"
+                )
