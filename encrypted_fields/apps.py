@@ -1,0 +1,15 @@
+"""The Django application `encrypted_fields`."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class EncryptedFieldsConfig(AppConfig):
+    name = "encrypted_fields"
+    verbose_name = "Encrypted fields"
+
+    def ready(self) -> None:
+        from encrypted_fields import checks
+
+        assert checks  # imported for its registration

@@ -1,0 +1,37 @@
+"""System checks of the settings. W012–W013 only warn, so that `makemigrations` and CI need no proxy and no key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core import checks
+
+from encrypted_fields.conf import url_problem
+
+
+@checks.register(checks.Tags.security)
+def check_settings(**_: Any) -> list[checks.CheckMessage]:
+    """Nothing to say for a project whose models hold no encrypted field."""
+    if not any(getattr(field, "cmk_encrypted", False) for model in apps.get_models() for field in model._meta.local_fields):
+        return []
+    found: list[checks.CheckMessage] = []
+    url = getattr(settings, "CMK_TSP_URL", None)
+    if not url:
+        found.append(_missing("CMK_TSP_URL", "W012"))
+    else:
+        problem = url_problem(str(url), allow_http=bool(getattr(settings, "CMK_TSP_ALLOW_HTTP", False)))
+        if problem:
+            found.append(checks.Error(problem, id="encrypted_fields.E010"))
+    if not getattr(settings, "CMK_TSP_API_KEY", None):
+        found.append(_missing("CMK_TSP_API_KEY", "W013"))
+    return found
+
+
+def _missing(name: str, code: str) -> checks.Warning:
+    return checks.Warning(
+        f"{name} is not set: models hold encrypted fields, and no value can be sealed or opened",
+        hint=f"Set {name} where the application runs; migrations and checks do without.",
+        id=f"encrypted_fields.{code}",
+    )

@@ -1,0 +1,225 @@
+"""The proxy's client: stdlib HTTP, one kept-alive connection a thread, two time limits, no redirects, no proxies."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from django.core.signals import setting_changed
+
+from encrypted_fields.conf import Conf, conf
+from encrypted_fields.core import protocol
+from encrypted_fields.core.errors import CmkError, TspUnreachable
+from encrypted_fields.core.memory import wipe
+from encrypted_fields.core.protocol import BadReply, Metadata, WrappedKey
+
+MAX_REPLY = 16 * 1024 * 1024
+_BROKEN = (ConnectionError, http.client.BadStatusLine, http.client.CannotSendRequest)
+
+
+class KeyService(Protocol):
+    """What the fields need of a proxy. Whole-request failures raise; failures of one key are in its place."""
+
+    def wrap(self, about: Metadata) -> WrappedKey: ...
+
+    def unwrap(self, about: Metadata, edek: bytes) -> bytearray: ...
+
+    def batch_wrap(self, about: Metadata, count: int) -> Sequence[WrappedKey | CmkError]: ...
+
+    def batch_unwrap(self, about: Metadata, edeks: Sequence[bytes]) -> Sequence[bytearray | CmkError]: ...
+
+
+class TspClient:
+    """A KeyService over HTTP. Safe in threads and after fork: connections belong to one thread of one process."""
+
+    def __init__(self, settings: Conf) -> None:
+        parts = urlsplit(settings.tsp_url)
+        self._settings = settings
+        self._host, self._port = parts.hostname or "", parts.port
+        self._tls = ssl.create_default_context(cafile=settings.ca_file) if parts.scheme == "https" else None
+        self._base = parts.path.rstrip("/") + protocol.PREFIX
+        self._local = threading.local()
+
+    def wrap(self, about: Metadata) -> WrappedKey:
+        return protocol.wrapped(self._call(protocol.WRAP, about.body()))
+
+    def unwrap(self, about: Metadata, edek: bytes) -> bytearray:
+        return protocol.dek(self._call(protocol.UNWRAP, protocol.unwrap_body(about, edek)))
+
+    def batch_wrap(self, about: Metadata, count: int) -> list[WrappedKey | CmkError]:
+        ids = [str(number) for number in range(count)]
+        keys, failures = protocol.batch(self._call(protocol.BATCH_WRAP, protocol.batch_wrap_body(about, ids)), ids)
+        found: list[WrappedKey | CmkError] = []
+        try:
+            for name in ids:
+                found.append(failures[name] if name in failures else protocol.wrapped(keys[name]))
+        except BadReply:
+            _wipe_all(found)
+            raise
+        return found
+
+    def batch_unwrap(self, about: Metadata, edeks: Sequence[bytes]) -> list[bytearray | CmkError]:
+        named = {str(number): edek for number, edek in enumerate(edeks)}
+        reply = self._call(protocol.BATCH_UNWRAP, protocol.batch_unwrap_body(about, named))
+        keys, failures = protocol.batch(reply, named)
+        found: list[bytearray | CmkError] = []
+        try:
+            for name in named:
+                found.append(failures[name] if name in failures else protocol.dek(keys[name]))
+        except BadReply:
+            _wipe_all(found)
+            raise
+        return found
+
+    def _call(self, route: str, body: dict[str, Any]) -> Any:
+        """The parsed reply. One second try: on a kept connection that the proxy had closed, or after "try again"."""
+        deadline = time.monotonic() + self._settings.total_seconds
+        data = json.dumps(body, separators=(",", ":")).encode()
+        failure: CmkError = TspUnreachable()
+        for attempt in (1, 2):
+            fresh = attempt == 2 or not self._has_connection()
+            try:
+                status, reply = self._send(route, data, deadline, fresh=fresh)
+            except TimeoutError:
+                failure = TspUnreachable("the tenant security proxy did not answer in time")
+                break
+            except (OSError, http.client.HTTPException) as broken:
+                failure = TspUnreachable()
+                if fresh or not isinstance(broken, _BROKEN):
+                    break
+                continue
+            if 200 <= status < 300:
+                return _json(reply)
+            failure = protocol.error(_json_or_none(reply), status)
+            if not failure.retryable or attempt == 2:
+                break
+            pause = random.uniform(0.02, 0.1)  # noqa: S311 - spreads load, hides nothing
+            if time.monotonic() + pause >= deadline:
+                break
+            time.sleep(pause)
+        raise failure  # outside the except blocks, so that no request rides along
+
+    def _has_connection(self) -> bool:
+        return getattr(self._local, "connection", None) is not None and self._local.pid == os.getpid()
+
+    def _send(self, route: str, data: bytes, deadline: float, *, fresh: bool) -> tuple[int, bytes]:
+        if fresh:
+            self._connect(deadline)
+        connection: http.client.HTTPConnection = self._local.connection
+        headers = {
+            "Authorization": f"cmk {self._settings.api_key}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
+        kept = False
+        try:
+            _limit(connection, deadline)
+            connection.request("POST", self._base + route, data, headers)
+            response = connection.getresponse()
+            reply = bytearray()
+            while part := response.read(65_536):
+                reply += part
+                if len(reply) > MAX_REPLY:
+                    raise http.client.HTTPException("the reply is too long")
+                _limit(connection, deadline)
+            kept = not response.will_close
+            return response.status, bytes(reply)
+        finally:
+            if not kept:
+                self._drop()
+
+    def _connect(self, deadline: float) -> None:
+        self._drop()
+        seconds = min(self._settings.connect_seconds, _left(deadline))
+        connection: http.client.HTTPConnection
+        if self._tls is None:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=seconds)
+        else:
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=seconds, context=self._tls)
+        connection.connect()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._local.connection, self._local.pid = connection, os.getpid()
+
+    def _drop(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        self._local.connection = None
+        # A connection from before a fork is shared with the parent: let go of it without a TLS goodbye.
+        if connection is not None and self._local.pid == os.getpid():
+            connection.close()
+
+
+_client: KeyService | None = None
+_installed: list[KeyService] = []
+
+
+def current() -> KeyService:
+    """The service that seals and opens in this process: one that a test installed, else the configured proxy."""
+    global _client
+    if _installed:
+        return _installed[-1]
+    if _client is None:
+        _client = TspClient(conf())
+    return _client
+
+
+def install(service: KeyService) -> None:
+    """For tests (encrypted_fields.testing): `service` instead of the proxy until `uninstall`."""
+    _installed.append(service)
+
+
+def uninstall(service: KeyService) -> None:
+    _installed.remove(service)
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    global _client
+    if setting.startswith("CMK_"):
+        _client = None
+
+
+setting_changed.connect(_forget, dispatch_uid="encrypted_fields.client")
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _limit(connection: http.client.HTTPConnection, deadline: float) -> None:
+    seconds = _left(deadline)
+    if connection.sock is not None:
+        connection.sock.settimeout(seconds)
+
+
+def _json(reply: bytes) -> Any:
+    found = _json_or_none(reply)
+    if found is None:
+        raise BadReply
+    return found
+
+
+def _json_or_none(reply: bytes) -> Any:
+    # Never quote the reply: it may hold a key.
+    try:
+        return json.loads(reply)
+    except ValueError:
+        return None
+
+
+def _wipe_all(found: Sequence[WrappedKey | bytearray | CmkError]) -> None:
+    for one in found:
+        if isinstance(one, WrappedKey):
+            wipe(one.dek)
+        elif isinstance(one, bytearray):
+            wipe(one)

@@ -1,0 +1,1 @@
+"""Fields that store what only the tenant's key opens. Import them from `encrypted_fields`."""

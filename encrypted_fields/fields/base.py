@@ -1,0 +1,200 @@
+"""`EncryptedField(models.DateField())`: any Django field, stored as ciphertext under the tenant's key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from django.db import models
+from django.db.models.fields.related import RelatedField
+
+from encrypted_fields.fields.binding import Binding, vars_of
+from encrypted_fields.fields.checks import problems
+from encrypted_fields.fields.codecs import FieldCodec
+from encrypted_fields.fields.columns import EncryptedCol, refused
+from encrypted_fields.fields.lookups import EncryptedIsNull, NullOnly
+from encrypted_fields.fields.sealed import Locked, Sealed, SealedAttribute
+from encrypted_fields.fields.writing import Pending, Rewritten, Unplaced, value_to_seal
+
+_ST = TypeVar("_ST")
+_GT = TypeVar("_GT")
+_REFUSED = (RelatedField, models.AutoField, models.FileField, models.GeneratedField, models.CompositePrimaryKey)
+
+
+if TYPE_CHECKING:
+
+    class _Field(models.Field[_ST, _GT]):
+        pass
+else:
+
+    class _Field(models.Field):
+        __class_getitem__ = classmethod(lambda cls, _: cls)
+
+
+class EncryptedField(_Field[_ST, _GT]):
+    """Forms, validators, choices, max_length and defaults are those of `base_field`; the column holds bytes.
+
+    `tenant_from`: whose key. An attribute of the row ("tenant_id", "clinic__tenant"), or a function of the row. Without
+    it: `cmk_tenant_from` of the model, the setting CMK_TENANT_FROM, the active tenant.
+    `field_id`, `model_id`: names that the ciphertext is bound to; set them to the old names when you rename.
+    `bind_row`: bind the value to its row's primary key. By default it is, when that key is made in Python.
+    """
+
+    descriptor_class = SealedAttribute
+    cmk_encrypted = True
+    # Read by the schema editor only (`_get_default` asks the inner field): an empty text is no default for ciphertext.
+    empty_strings_allowed = False
+    non_db_attrs = (*models.Field.non_db_attrs, "field_id", "model_id", "tenant_from", "bind_row", "inner")
+
+    def __new__(cls, base_field: models.Field[_ST, _GT], **_: Any) -> Self:
+        if not isinstance(base_field, models.Field) or isinstance(base_field, (*_REFUSED, EncryptedField)):
+            raise TypeError(f"EncryptedField wraps a plain field such as models.TextField(), not {base_field!r}")
+        return super().__new__(_class_for(type(base_field)))  # type: ignore[arg-type]
+
+    def __init__(
+        self,
+        base_field: models.Field[_ST, _GT],
+        *,
+        field_id: str | None = None,
+        model_id: str | None = None,
+        tenant_from: str | Callable[[Any], object] | None = None,
+        bind_row: bool | None = None,
+    ) -> None:
+        _, _, args, kwargs = base_field.deconstruct()
+        if isinstance(base_field, models.SlugField):
+            kwargs.setdefault("db_index", False)  # its index by default would index ciphertext
+        self.inner = base_field  # first: some constructors read `validators`
+        super().__init__(*args, **kwargs)
+        self.field_id, self.model_id, self.tenant_from, self.bind_row = field_id, model_id, tenant_from, bind_row
+
+    def contribute_to_class(self, cls: type[models.Model], name: str, **kwargs: Any) -> None:  # type: ignore[override]
+        self.__dict__.pop("binding", None)
+        super().contribute_to_class(cls, name, **kwargs)
+        if self.column:  # also over the attribute that an abstract parent left, which knows the wrong model
+            setattr(cls, self.attname, SealedAttribute(self))
+
+    @cached_property
+    def binding(self) -> Binding:
+        return Binding(self)
+
+    @cached_property
+    def codec(self) -> FieldCodec:
+        return FieldCodec(self.inner)
+
+    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+        """For migrations: the inner field and our options, never a key. Ids of the model become the field's, since
+        the models inside migrations have no attributes of their own."""
+        model = getattr(self, "model", None)
+        options = {
+            "field_id": self.field_id,
+            "model_id": self.model_id or getattr(model, "cmk_model_id", None),
+            "tenant_from": self.tenant_from or (None if model is None else vars_of(model, "cmk_tenant_from")),
+            "bind_row": self.bind_row,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        return self.name, "encrypted_fields.EncryptedField", [self.inner], given
+
+    def check(self, **kwargs: Any) -> list[Any]:
+        return [*super().check(**kwargs), *problems(self)]
+
+    # --- the inner field's behaviour
+
+    @cached_property
+    def validators(self) -> list[Any]:  # type: ignore[override]
+        return list(self.inner.validators)
+
+    @cached_property
+    def _get_default(self) -> Callable[[], Any]:
+        found: Callable[[], Any] = self.inner._get_default  # type: ignore[attr-defined]
+        return found
+
+    def has_default(self) -> bool:
+        # Migrations would write a default in clear into a new column; rows get theirs from the model instead.
+        model = getattr(self, "model", None)
+        return super().has_default() and (model is None or model.__module__ != "__fake__")
+
+    def clean(self, value: Any, model_instance: models.Model | None) -> Any:
+        return value if isinstance(value, Locked) else super().clean(value, model_instance)
+
+    def to_python(self, value: Any) -> Any:
+        return value if isinstance(value, Locked) else super().to_python(value)
+
+    def save_form_data(self, instance: models.Model, data: Any) -> None:
+        # A form shows a locked value as its sentence; what comes back must not replace the value.
+        if not isinstance(getattr(instance, self.attname), Locked):
+            super().save_form_data(instance, data)
+
+    # --- the column
+
+    def get_internal_type(self) -> str:
+        return "BinaryField"
+
+    def db_type(self, connection: Any) -> str:
+        found: str = connection.data_types["BinaryField"]
+        return found
+
+    def db_parameters(self, connection: Any) -> dict[str, Any]:
+        return {"type": self.db_type(connection), "check": None}
+
+    def db_check(self, connection: Any) -> None:
+        return None
+
+    def db_type_suffix(self, connection: Any) -> None:
+        return None
+
+    def cast_db_type(self, connection: Any) -> str:
+        return self.db_type(connection)
+
+    # --- reading
+
+    def get_col(self, alias: str | None, output_field: Any = None) -> EncryptedCol:  # type: ignore[override]
+        if alias == self.model._meta.db_table and output_field in (None, self):
+            return self.cached_col
+        return EncryptedCol(alias, self, output_field)
+
+    @cached_property
+    def cached_col(self) -> EncryptedCol:  # type: ignore[override]
+        return EncryptedCol(self.model._meta.db_table, self)
+
+    def get_db_converters(self, connection: Any) -> list[Any]:
+        return []
+
+    def get_lookup(self, lookup_name: str) -> Any:
+        """isnull, and `= None`. FieldError for everything else: on random ciphertext it would silently find nothing."""
+        found = {"isnull": EncryptedIsNull, "exact": NullOnly}.get(lookup_name)
+        if found is None:
+            raise refused(self)
+        return found
+
+    def get_transform(self, lookup_name: str) -> Any:
+        raise refused(self)
+
+    # --- writing
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        """The value with its row, to be sealed when the whole statement is known; unopened bytes as they are."""
+        if type(self.inner).pre_save is not models.Field.pre_save:
+            super().pre_save(model_instance, add)  # sets the attribute: auto_now
+        value = value_to_seal(self, model_instance, add)
+        return value if value is None or isinstance(value, Sealed) else Pending(self, model_instance, value)
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        if value is None or isinstance(value, Pending):
+            return value
+        if isinstance(value, Locked):
+            value = value.sealed
+        if isinstance(value, Sealed):
+            return connection.Database.Binary(bytes(value.stored))
+        return Rewritten(self, value) if hasattr(value, "as_sql") else Unplaced(self, value)
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        if value is None:
+            return None
+        raise refused(self)
+
+
+@lru_cache(maxsize=None)
+def _class_for(inner: type[models.Field[Any, Any]]) -> type[EncryptedField[Any, Any]]:
+    # A subclass of both, so that forms, admin and serializers, which go by class, treat it as the inner field.
+    return type(f"Encrypted{inner.__name__}", (EncryptedField, inner), {"__module__": __name__})

@@ -1,0 +1,70 @@
+"""System checks of one encrypted field: what cannot work on ciphertext is told before it is deployed.
+
+E001 unique · E002 db_index · E003 primary key · E004 db_default · E005 ordering · E006 constraint or unique_together ·
+E007 index · E008 bind_row without a key made in Python · E009 tenant_from names nothing · E011 get_latest_by
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core import checks
+from django.db import models
+
+from encrypted_fields.fields.binding import pk_is_client_made, tenant_source
+
+if TYPE_CHECKING:
+    from encrypted_fields.fields.base import EncryptedField
+
+
+def problems(field: EncryptedField[Any, Any]) -> list[checks.CheckMessage]:
+    found = [*_of_field(field), *_of_model(field)]
+    return [checks.Error(f"{field.name} is encrypted: {text}", hint=hint, obj=field, id=f"encrypted_fields.{code}") for code, text, hint in found]
+
+
+def _of_field(field: EncryptedField[Any, Any]) -> list[tuple[str, str, str]]:
+    found = []
+    if field.primary_key:
+        found.append(("E003", "it cannot be the primary key", "Use a UUIDField with default=uuid.uuid4."))
+    elif field.unique or field.unique_for_date or field.unique_for_month or field.unique_for_year:
+        found.append(("E001", "unique compares ciphertext, which never repeats", "Remove unique."))
+    if field.db_index:
+        found.append(("E002", "an index over ciphertext finds nothing", "Remove db_index."))
+    if field.has_db_default():
+        found.append(("E004", "the database cannot encrypt db_default", "Use default=."))
+    if field.bind_row and not pk_is_client_made(field.model._meta.pk):
+        found.append(
+            ("E008", "bind_row=True needs a primary key that is known before the row is inserted",
+             "Use a UUIDField with default=uuid.uuid4 as primary key, or leave bind_row out.")
+        )
+    source = tenant_source(field)
+    if isinstance(source, str):
+        first = source.split("__")[0]
+        names = {name for one in field.model._meta.fields for name in (one.name, one.attname)}
+        if first not in names and not hasattr(field.model, first):
+            found.append(("E009", f"tenant_from={source!r} is no attribute of the model", "Name a column of the row."))
+    return found
+
+
+def _of_model(field: EncryptedField[Any, Any]) -> list[tuple[str, str, str]]:
+    found, meta, name = [], field.model._meta, field.name
+    if name in _names(meta.ordering):
+        found.append(("E005", "the database cannot order by it", "Remove it from Meta.ordering."))
+    if name in _names([meta.get_latest_by] if isinstance(meta.get_latest_by, str) else meta.get_latest_by or ()):
+        found.append(("E011", "the database cannot order by it", "Remove it from Meta.get_latest_by."))
+    together = [*meta.unique_together, *(one.fields for one in meta.constraints if isinstance(one, models.UniqueConstraint))]
+    if any(name in fields for fields in together):
+        found.append(("E006", "a unique constraint compares ciphertext, which never repeats", "Remove it from the constraint."))
+    if any(name in {one.lstrip("-") for one in index.fields} for index in meta.indexes):
+        found.append(("E007", "an index over ciphertext finds nothing", "Remove it from Meta.indexes."))
+    return found
+
+
+def _names(ordering: Any) -> set[str]:
+    found = set()
+    for one in ordering or ():
+        inner = one
+        while hasattr(inner, "expression"):
+            inner = inner.expression
+        found.add(str(getattr(inner, "name", inner)).lstrip("-"))
+    return found

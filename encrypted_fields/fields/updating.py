@@ -1,0 +1,186 @@
+"""`update()` and `bulk_update()`: the rows they reach are read first, since each value is sealed for its own row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import FieldError
+from django.db.models import Case, QuerySet, When
+from django.db.models.expressions import Expression, Value
+from django.db.models.functions import Cast, Coalesce
+from django.db.models.lookups import Exact
+from django.db.models.sql import Query
+
+from encrypted_fields.fields.sealed import Locked
+from encrypted_fields.fields.writing import is_encrypted, parameter
+from encrypted_fields.keys import RowKey, new_keys
+from encrypted_fields.tenancy import agreed, tenant_name
+
+if TYPE_CHECKING:
+    from encrypted_fields.fields.base import EncryptedField
+
+MOST_ROWS = 10_000  # two parameters a row; SQLite takes 32,766 in a statement
+
+
+class _Rows:
+    """The rows that an UPDATE reaches, their tenants and, once needed, their keys. One for each compiler."""
+
+    def __init__(self, compiler: Any, field: EncryptedField[Any, Any]) -> None:
+        binding = field.binding
+        query = compiler.query.chain(klass=Query)
+        query.select_related = False
+        query.clear_ordering(force=True)
+        query.extra = {}
+        query.clear_select_fields()
+        names = ["pk"]
+        moving = _moving_to(compiler, field)
+        source = binding.tenant_column or binding.tenant_from
+        if callable(source):
+            raise FieldError(
+                f"{field.name} takes its tenant from a function of the row, which update() does not have: save the "
+                "instances, or give tenant_from= the name of a column"
+            )
+        if source is not None and moving is None:
+            names.append(source)
+        rows = QuerySet(model=compiler.query.model, query=query, using=compiler.using).values_list(*names)
+        found = list(rows[: MOST_ROWS + 1])
+        if len(found) > MOST_ROWS:
+            raise ValueError(f"an update of encrypted fields reaches at most {MOST_ROWS} rows: go through them in parts")
+        self.tenants: dict[Any, str] = {}
+        for row in found:
+            own = moving if len(row) == 1 else tenant_name(row[1])
+            self.tenants[row[0]] = agreed(own)
+        self._label = binding.model_id
+        self._keys: dict[Any, RowKey] = {}
+
+    def keys(self, pks: set[Any]) -> dict[Any, RowKey]:
+        """One key a row, shared by the fields of the statement."""
+        missing: dict[str, list[Any]] = {}
+        for pk in pks:
+            if pk not in self._keys:
+                missing.setdefault(self.tenants[pk], []).append(pk)
+        for tenant, members in missing.items():
+            about = str(members[0]) if len(members) == 1 else None
+            self._keys.update(
+                zip(members, new_keys(tenant, len(members), label=self._label, object_id=about), strict=True)
+            )
+        return self._keys
+
+
+class Rewriter:
+    """One field's expression as SQL: Value, Case, When, Coalesce, Cast and the column itself; FieldError for others."""
+
+    def __init__(self, field: EncryptedField[Any, Any], compiler: Any, connection: Any) -> None:
+        self.field, self.compiler, self.connection = field, compiler, connection
+        all_rows: dict[Any, _Rows] = compiler.__dict__.setdefault("cmk_update_rows", {})
+        source = field.binding.tenant_from
+        if source not in all_rows:
+            all_rows[source] = _Rows(compiler, field)
+        self.rows = all_rows[source]
+
+    def sql(self, expression: Any) -> tuple[str, list[Any]]:
+        wanted: set[Any] = set()
+        self._walk(expression, set(self.rows.tenants), wanted)  # first, so that all keys come together
+        self.rows.keys(wanted)
+        return self._build(expression, set(self.rows.tenants))
+
+    def _walk(self, node: Any, pks: set[Any], wanted: set[Any]) -> None:
+        if isinstance(node, Value):
+            if node.value is not None and not isinstance(node.value, Locked):
+                wanted |= pks
+        else:
+            for inner, reached in self._parts(node, pks):
+                self._walk(inner, reached, wanted)
+
+    def _parts(self, node: Any, pks: set[Any]) -> list[tuple[Any, set[Any]]]:
+        """The whitelist: the values inside `node` and the rows that each may reach."""
+        if type(node) is Case:
+            return [*((case, pks) for case in node.cases), (node.default, pks)]
+        if type(node) is When:
+            return [(node.result, pks & _only(node.condition, self.field, pks))]
+        if type(node) in (Cast, Coalesce):
+            return [(inner, pks) for inner in node.get_source_expressions()]
+        if self._is_own_column(node):
+            return []
+        raise FieldError(
+            f"{self.field.model._meta.label}.{self.field.name} is encrypted: the database cannot compute its value. "
+            "Use a plain value, Value(), Case/When or Coalesce of such"
+        )
+
+    def _build(self, node: Any, pks: set[Any], *, known: bool = False) -> tuple[str, list[Any]]:
+        """`known`: the condition around it leaves the one row in `pks` and no other."""
+        if isinstance(node, Value):
+            return self._value(node.value, pks, known=known)
+        if type(node) is When:
+            condition, params = self.compiler.compile(node.condition)
+            only = _only(node.condition, self.field, pks)
+            result, more = self._build(node.result, pks & only, known=only is not pks)
+            return f"WHEN {condition} THEN {result}", [*params, *more]
+        if self._is_own_column(node):
+            sql, params = node.column_sql(self.compiler, self.connection)
+            return sql, list(params)
+        built = [self._build(inner, reached) for inner, reached in self._parts(node, pks)]
+        params = [one for _, some in built for one in some]
+        if type(node) is Case:
+            *cases, (default, _) = built
+            if not cases:
+                return default, params
+            return f"CASE {' '.join(sql for sql, _ in cases)} ELSE {default} END", params
+        if type(node) is Cast:
+            return built[0][0], params
+        return f"COALESCE({', '.join(sql for sql, _ in built)})", params
+
+    def _value(self, value: Any, pks: set[Any], *, known: bool) -> tuple[str, list[Any]]:
+        field, binding = self.field, self.field.binding
+        quote = self.connection.ops.quote_name
+        column = quote(field.column)
+        if value is None:
+            return "NULL", []
+        if isinstance(value, Locked) or not pks:
+            return column, []
+        keys, data = self.rows.keys(pks), field.codec.dump(value)
+        parts: list[str] = []
+        params: list[Any] = []
+        pk = binding.pk
+        for one in pks:
+            key, edek = keys[one]
+            stored = binding.seal(data, key, edek, self.rows.tenants[one], binding.row(one))
+            sql, some = parameter(stored, self.connection)
+            if known:
+                return sql, some
+            parts.append(f"WHEN %s THEN {sql}")
+            params += [pk.get_db_prep_value(one, self.connection), *some]
+        return f"CASE {quote(pk.column)} {' '.join(parts)} ELSE {column} END", params
+
+    def _is_own_column(self, node: Any) -> bool:
+        return hasattr(node, "column_sql") and node.target is self.field
+
+
+def _only(condition: Any, field: EncryptedField[Any, Any], pks: set[Any]) -> set[Any]:
+    """The rows that `pk = value`, as bulk_update writes it, leaves; all of them for any other condition."""
+    children = getattr(condition, "children", ())
+    if len(children) == 1 and not condition.negated and isinstance(children[0], Exact):
+        lookup = children[0]
+        if getattr(lookup.lhs, "target", None) is field.binding.pk and not isinstance(lookup.rhs, Expression):
+            value = field.binding.pk.to_python(lookup.rhs)
+            return {value}
+    return pks
+
+
+def _moving_to(compiler: Any, field: EncryptedField[Any, Any]) -> str | None:
+    """The tenant that the same statement gives its rows, if it does; then all their encrypted fields must come along."""
+    column = field.binding.tenant_column
+    for other, _, value in compiler.query.values:
+        if column is not None and other.attname == column:
+            if hasattr(value, "resolve_expression"):
+                raise FieldError(f"change {other.name} by saving each row: its encrypted fields are sealed for one tenant")
+            written = {one for one, _, _ in compiler.query.values}
+            left = [
+                one.name
+                for one in field.model._meta.local_concrete_fields
+                if is_encrypted(one) and one not in written and one.binding.tenant_column == column
+            ]
+            if left:
+                raise FieldError(f"update() gives rows another {other.name} but leaves {', '.join(left)} sealed for the old one")
+            return tenant_name(getattr(value, "pk", value))
+    return None

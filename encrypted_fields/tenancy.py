@@ -1,0 +1,105 @@
+"""For whom and by whom: the active tenant and the facts of the request that the tenant's audit trail shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from encrypted_fields.conf import conf
+from encrypted_fields.core.protocol import Metadata
+
+_tenant: ContextVar[str | None] = ContextVar("cmk_tenant", default=None)
+
+
+class NoTenant(ValueError):
+    """Neither the row nor the context says whose key to use. Nothing was written."""
+
+
+class TenantConflict(ValueError):
+    """The row belongs to one tenant and the active tenant is another. Nothing was read or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Who asks and from where; None means: not known, or the service itself."""
+
+    requesting_id: str | None = None
+    source_ip: str | None = None
+    request_id: str | None = None
+    custom: Mapping[str, str] = field(default_factory=dict)
+
+
+_facts: ContextVar[Facts] = ContextVar("cmk_facts", default=Facts())  # noqa: B039 - frozen
+
+
+def current_tenant() -> str | None:
+    return _tenant.get()
+
+
+@contextmanager
+def tenant(name: object) -> Iterator[None]:
+    """`with tenant("north"):` rows without a tenant of their own belong to north; rows of others are refused."""
+    token = _tenant.set(tenant_name(name))
+    try:
+        yield
+    finally:
+        _tenant.reset(token)
+
+
+@contextmanager
+def acting(
+    requesting_id: str | None = None,
+    *,
+    source_ip: str | None = None,
+    request_id: str | None = None,
+    custom: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    """What the audit trail of the tenant shows for each key used inside."""
+    token = _facts.set(Facts(requesting_id, source_ip, request_id, dict(custom or {})))
+    try:
+        yield
+    finally:
+        _facts.reset(token)
+
+
+def tenant_name(value: object) -> str:
+    """The tenant's name as the proxy knows it; NoTenant for None, empty text and booleans."""
+    name = "" if value is None or isinstance(value, bool) else str(value)
+    if not name:
+        raise NoTenant("the tenant is empty: set it on the row, or use `with tenant(name):`")
+    return name
+
+
+def agreed(row: str | None) -> str:
+    """The tenant of a row whose own value is `row` (None: the row has none). The row wins and is never contradicted."""
+    active = _tenant.get()
+    if row is None:
+        if active is None:
+            raise NoTenant(
+                "no tenant: give the field tenant_from=\"<attribute of the row>\", or activate one "
+                "with `with tenant(name):` or the middleware"
+            )
+        return active
+    if active is not None and active != row:
+        raise TenantConflict("the row belongs to another tenant than the active one")
+    return row
+
+
+def metadata(tenant: str, label: str, object_id: str | None) -> Metadata:
+    """The members of a request to the proxy for this tenant, at this moment."""
+    facts = _facts.get()
+    return Metadata(
+        tenant=tenant,
+        requesting_id=facts.requesting_id or conf_requesting_id(),
+        data_label=label,
+        source_ip=facts.source_ip,
+        object_id=object_id,
+        request_id=facts.request_id,
+        custom=facts.custom,
+    )
+
+
+def conf_requesting_id() -> str:
+    return conf().requesting_id

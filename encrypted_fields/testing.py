@@ -1,0 +1,167 @@
+"""A tenant security proxy in memory, for the tests of those who use the fields. Real cryptography, no network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.db import connections, models, router
+
+from encrypted_fields import client
+from encrypted_fields.core import envelope, protobuf
+from encrypted_fields.core.context import KeyContext
+from encrypted_fields.core.errors import (
+    CmkError,
+    InvalidCiphertext,
+    InvalidEdek,
+    KmsRefused,
+    KmsUnwrapFailed,
+    UnknownTenant,
+)
+from encrypted_fields.core.protocol import Metadata, WrappedKey
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as the proxy saw it: `route` is wrap, unwrap, batch_wrap or batch_unwrap; `count` its keys."""
+
+    route: str
+    about: Metadata
+    count: int
+
+
+class MemoryTsp:
+    """`with MemoryTsp() as tsp:` every field in this process uses it. `tsp.calls` shows what was asked.
+
+    Any tenant exists unless `tenants` names those that do. The keys are lost with the object.
+    """
+
+    def __init__(self, tenants: Sequence[str] | None = None) -> None:
+        self.calls: list[Call] = []
+        self.failing: CmkError | None = None  # raised by every call while set: an unreachable proxy, for one
+        self._known = None if tenants is None else set(tenants)
+        self._keys: dict[str, AESGCM] = {}
+        self._revoked: set[str] = set()
+
+    def revoke(self, tenant: str) -> None:
+        """The customer withdraws access to its key."""
+        self._revoked.add(tenant)
+
+    def restore(self, tenant: str) -> None:
+        self._revoked.discard(tenant)
+
+    def wrap(self, about: Metadata) -> WrappedKey:
+        self._note("wrap", about, 1)
+        return self._wrap(about.tenant)
+
+    def unwrap(self, about: Metadata, edek: bytes) -> bytearray:
+        self._note("unwrap", about, 1)
+        return self._unwrap(about.tenant, edek)
+
+    def batch_wrap(self, about: Metadata, count: int) -> list[WrappedKey | CmkError]:
+        self._note("batch_wrap", about, count)
+        return [self._wrap(about.tenant) for _ in range(count)]
+
+    def batch_unwrap(self, about: Metadata, edeks: Sequence[bytes]) -> list[bytearray | CmkError]:
+        self._note("batch_unwrap", about, len(edeks))
+        found: list[bytearray | CmkError] = []
+        for edek in edeks:
+            try:
+                found.append(self._unwrap(about.tenant, edek))
+            except CmkError as error:
+                found.append(error)
+        return found
+
+    def __enter__(self) -> Self:
+        client.install(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        client.uninstall(self)
+
+    def _note(self, route: str, about: Metadata, count: int) -> None:
+        self.calls.append(Call(route, about, count))
+        if self.failing is not None:
+            raise self.failing
+        if self._known is not None and about.tenant not in self._known:
+            raise UnknownTenant
+
+    def _wrap(self, tenant: str) -> WrappedKey:
+        if tenant in self._revoked:
+            raise KmsRefused
+        dek, nonce = os.urandom(32), os.urandom(12)
+        key = self._keys.setdefault(tenant, AESGCM(AESGCM.generate_key(256)))
+        inner = protobuf.length(1, nonce + key.encrypt(nonce, dek, _context(tenant))) + protobuf.varint(2, 1)
+        return WrappedKey(bytearray(dek), protobuf.length(1, inner))
+
+    def _unwrap(self, tenant: str, edek: bytes) -> bytearray:
+        if tenant in self._revoked:
+            raise KmsRefused
+        try:
+            ((_, inner),) = protobuf.fields(edek)
+            data = dict(protobuf.fields(inner if isinstance(inner, bytes) else b""))[1]
+        except (protobuf.ProtobufError, KeyError, ValueError):
+            data = None
+        if not isinstance(data, bytes):
+            raise InvalidEdek
+        try:
+            dek = self._keys[tenant].decrypt(data[:12], data[12:], _context(tenant))
+        except (InvalidTag, KeyError):
+            dek = None
+        if dek is None:
+            raise KmsUnwrapFailed
+        return bytearray(dek)
+
+
+@contextmanager
+def counted(tsp: MemoryTsp) -> Iterator[list[Call]]:
+    """The calls made inside the block."""
+    start, found = len(tsp.calls), list[Call]()
+    try:
+        yield found
+    finally:
+        found.extend(tsp.calls[start:])
+
+
+def stored_bytes(obj: models.Model, field: str) -> bytes | None:
+    """What lies in the database for this field of this row, read past the ORM."""
+    found = obj._meta.get_field(field)
+    if not isinstance(found, models.Field):
+        raise TypeError(f"{field} is not a column")
+    model = found.model
+    connection = connections[obj._state.db or router.db_for_read(model)]
+    pk = model._meta.pk
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {connection.ops.quote_name(found.column)} FROM {connection.ops.quote_name(model._meta.db_table)}"  # noqa: S608
+            f" WHERE {connection.ops.quote_name(pk.column)} = %s",
+            [pk.get_db_prep_value(getattr(obj, pk.attname), connection)],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise AssertionError(f"{obj!r} is not in the database")
+    value: Any = row[0]
+    return None if value is None else bytes(value)
+
+
+def assert_encrypted(obj: models.Model, field: str) -> None:
+    """AssertionError unless the stored value is an envelope (or NULL) and not the value itself."""
+    stored = stored_bytes(obj, field)
+    if stored is None:
+        return
+    try:
+        envelope.parse(stored)
+    except InvalidCiphertext:
+        stored = None
+    if stored is None:
+        raise AssertionError(f"{obj._meta.label}.{field} is stored in clear")
+
+
+def _context(tenant: str) -> bytes:
+    return KeyContext("memory", tenant, 1, "dek").aad()

@@ -1,0 +1,1 @@
+"""A small clinic: the models that the tests of the fields use."""
