@@ -19,10 +19,6 @@ from broker.pictures import media_type
 from broker.services import Actor
 from tsp.contract.sealed import PUBLIC_KEY_BYTES, key_id
 
-admin.site.site_header = "Configuration Broker"
-admin.site.site_title = "Configuration Broker"
-admin.site.index_title = "Administration"
-
 
 class Kept(admin.ModelAdmin):  # type: ignore[type-arg]  # only the stubs know it as generic
     """Nothing is deleted here, and nothing that is bound by name is renamed."""

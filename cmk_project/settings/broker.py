@@ -28,7 +28,7 @@ WSGI_APPLICATION = "cmk_project.wsgi.application"
 
 INSTALLED_APPS = [
     *INSTALLED_APPS,
-    "django.contrib.admin",
+    "broker.apps.AdministrationConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
