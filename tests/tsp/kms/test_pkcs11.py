@@ -203,7 +203,7 @@ def test_a_module_list_that_cannot_be_read_is_said_so(monkeypatch: pytest.Monkey
 
 
 # Appendix A, the row of PKCS#11
-CONDITIONS = {
+CONDITIONS: dict[type[Exception], type[KmsError]] = {
     pkcs11.PinIncorrect: KmsRefused,
     pkcs11.PinLocked: KmsRefused,
     pkcs11.UserNotLoggedIn: KmsRefused,
