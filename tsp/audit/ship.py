@@ -122,7 +122,9 @@ class Shipper:
 
     async def _work(self, queue: str, line: _Line) -> None:
         try:
-            while await self._ship(queue, line):
+            more = True
+            while more:
+                more = await self._ship(queue, line)
                 line.failures = 0
         except SinkError as error:
             self._pause(queue, line, error)
