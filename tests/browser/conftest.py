@@ -43,9 +43,9 @@ class Wire:
         return b"\n".join(self.sent)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for the session."""
+    """One Chromium for each module: Playwright's event loop must be gone before another module runs one of its own."""
     chromium = need("chromium", "chromium")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
