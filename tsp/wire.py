@@ -14,14 +14,15 @@ from encrypted_fields.core.protocol import MAX_EDEK
 
 MAX_BODY = 8 * 1024 * 1024
 MAX_IDS = 20_000
-MAX_CUSTOM = 256
+MAX_CUSTOM = 4096  # characters in all names and values together
 _MAX_BASE64 = 4 * ((MAX_EDEK + 2) // 3)
 _LATEST = 253_402_300_799_999  # the last millisecond of year 9999
 
 Name = Annotated[str, Meta(min_length=1, max_length=1024)]
-Text = Annotated[str, Meta(max_length=4096)]
+Text = Annotated[str, Meta(max_length=1024)]  # all of the metadata fits into one audit event of 64 KiB, however escaped
+Id = Annotated[str, Meta(max_length=4096)]  # of a document, or a path: any Unicode
 Base64 = Annotated[str, Meta(max_length=65_536)]  # too long for an EDEK: that id's failure, not the batch's
-Custom = Annotated[dict[Text, Text], Meta(max_length=MAX_CUSTOM)]
+Custom = dict[str, str]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
@@ -53,13 +54,13 @@ class Rekey(Unwrap, kw_only=True, rename="camel"):
 
 
 class BatchWrap(Request, kw_only=True, rename="camel"):
-    document_ids: Annotated[list[Text], Meta(max_length=MAX_IDS)]
+    document_ids: Annotated[list[Id], Meta(max_length=MAX_IDS)]
 
 
 class BatchUnwrap(Request, kw_only=True, rename="camel"):
     """PHP sends a map with the keys 0, 1, 2 … as an array: it is read as that map."""
 
-    edeks: Annotated[dict[Text, Base64], Meta(max_length=MAX_IDS)] | Annotated[list[Base64], Meta(max_length=MAX_IDS)]
+    edeks: Annotated[dict[Id, Base64], Meta(max_length=MAX_IDS)] | Annotated[list[Base64], Meta(max_length=MAX_IDS)]
 
     def by_id(self) -> dict[str, str]:
         if isinstance(self.edeks, dict):
@@ -90,7 +91,7 @@ class ReportOperations(Request, kw_only=True, rename="camel"):
 
 
 class Derive(Request, kw_only=True, rename="camel"):
-    paths: Annotated[dict[Text, list[Text]], Meta(max_length=MAX_IDS)]
+    paths: Annotated[dict[Id, list[Id]], Meta(max_length=MAX_IDS)]
     derivation_type: str
     secret_type: str
 
@@ -143,7 +144,11 @@ def decoder(kind: type[Body]) -> msgspec.json.Decoder[Body]:
 def decode(reader: msgspec.json.Decoder[Body], body: bytes | bytearray) -> Body:
     """InvalidRequest that names the member at fault and never repeats a value."""
     try:
-        return reader.decode(body)
+        request = reader.decode(body)
+        custom = request.custom_fields
+        if not custom or sum(map(len, custom)) + sum(map(len, custom.values())) <= MAX_CUSTOM:
+            return request
+        problem = f"'customFields' is longer than {MAX_CUSTOM} characters in all"
     except msgspec.ValidationError as error:
         problem = _named(str(error))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

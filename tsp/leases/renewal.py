@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Coroutine, Sequence
 from hashlib import sha256
+from typing import Protocol
 
 from encrypted_fields.core.errors import (
     CmkError,
@@ -18,7 +20,6 @@ from encrypted_fields.core.errors import (
 from tsp.contract import events
 from tsp.gate import Place
 from tsp.leases import proofs
-from tsp.leases.board import Board
 from tsp.leases.cache import KeyState, Leases
 from tsp.leases.lease import FALLBACK_SECONDS, IDLE_SECONDS, Lease, Moment, life
 from tsp.ports import Directory, Kms, Tenant
@@ -30,10 +31,22 @@ _LOOK_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
+class Notices(Protocol):
+    """What proxies and workers tell each other (tsp.leases.board, Redis). Nothing of it is believed without a look of our own."""
+
+    async def using(self, leases: Sequence[Lease], wall: float, boot: float) -> None: ...
+
+    async def proof(self, lease: Lease) -> bytes | None: ...
+
+    async def refused(self, place: Place) -> None: ...
+
+    async def refusals(self) -> list[Place]: ...
+
+
 class Renewal:
     """Looks at each lease every half second. With a `board` (Redis) the workers renew first, and hints of refusals come in."""
 
-    def __init__(self, leases: Leases, directory: Directory, board: Board | None = None) -> None:
+    def __init__(self, leases: Leases, directory: Directory, board: Notices | None = None) -> None:
         self._leases = leases
         self._directory = directory
         self._board = board
@@ -176,7 +189,7 @@ class Renewal:
         if self._board is not None:
             self._start(self._board.refused(place))
 
-    def _start(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

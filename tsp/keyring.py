@@ -1,0 +1,113 @@
+"""Making and opening wrapped keys, directly with the tenant's key service or under its lease. Knows no audit and no HTTP."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+
+from encrypted_fields.core.context import KeyContext
+from encrypted_fields.core.errors import KmsRefused, KmsUnreachable
+from encrypted_fields.core.memory import wipe
+from encrypted_fields.core.protocol import DEK_BYTES
+from tsp import edek
+from tsp.gate import KmsGate
+from tsp.leases.cache import KeyState, Leases
+from tsp.leases.lease import Lease
+from tsp.ports import Kms, Tenant
+
+
+@dataclass(slots=True, repr=False)
+class Held:
+    """A key in hand that is not released yet: `dek`, its EDEK if it was made here, and what must still hold at release."""
+
+    dek: bytes | bytearray
+    edek: bytes
+    config: int
+    leased: bool
+    fingerprint: str
+    state: KeyState
+    generation: int
+    lease: Lease | None
+
+
+class Keyring:
+    """`patience` is how long, in seconds, a call may wait for a free place at the key service; None: no longer than the call."""
+
+    def __init__(self, gate: KmsGate, leases: Leases) -> None:
+        self._gate = gate
+        self._leases = leases
+
+    async def make(
+        self, tenant: Tenant, kms: Kms, dek: bytes | bytearray | None = None, patience: float | None = None
+    ) -> Held:
+        """A new 32-byte key (or `dek`, when one is re-wrapped) and its EDEK under `kms`."""
+        key = os.urandom(DEK_BYTES) if dek is None else dek
+        state = self._leases.state(tenant.name, kms.config)
+        generation = state.generation
+        if kms.leasing.enabled:
+            lease = await self._leases.for_wrap(tenant, kms)
+            generation = state.generation
+            wrapped, content = lease.wrap(key)
+            return Held(key, wrapped, kms.config, True, edek.fingerprint(content), state, generation, lease)
+        context = KeyContext(tenant.vendor, tenant.name, kms.config, "dek")
+        content = await self.wrap(tenant, kms, key, context, patience)
+        wrapped = edek.serialize(kms.config, content)
+        return Held(key, wrapped, kms.config, False, edek.fingerprint(content), state, generation, None)
+
+    async def open(self, tenant: Tenant, kms: Kms, parsed: edek.Edek, patience: float | None = None) -> Held:
+        """The key in `parsed`. KmsUnwrapFailed if it was not made for this tenant, this configuration and this vendor."""
+        state = self._leases.state(tenant.name, kms.config)
+        generation = state.generation
+        mark = edek.fingerprint(parsed.content)
+        if parsed.elek is not None:
+            lease = await self._leases.for_unwrap(tenant, kms, parsed.elek, parsed.digest)
+            generation = state.generation
+            return Held(lease.unwrap(parsed.content), b"", kms.config, True, mark, state, generation, lease)
+        context = KeyContext(tenant.vendor, tenant.name, kms.config, "dek")
+        key = await self.unwrap(tenant, kms, parsed.content, context, patience)
+        return Held(key, b"", kms.config, False, mark, state, generation, None)
+
+    def release(self, held: Held) -> None:
+        """The last look before a key leaves: KmsRefused if the tenant said no since it was taken in hand (R-5)."""
+        if held.state.generation != held.generation:
+            raise KmsRefused
+        if held.lease is not None and not held.lease.usable(self._leases.now()):
+            raise KmsUnreachable
+
+    async def wrap(
+        self, tenant: Tenant, kms: Kms, key: bytes | bytearray, context: KeyContext, patience: float | None = None
+    ) -> bytes:
+        """The direct content of `key`."""
+        blob = await self._ask(tenant, kms, "wrap", partial(kms.adapter.wrap, key, context), patience)
+        return edek.direct(key, context, bytes(blob))
+
+    async def unwrap(
+        self, tenant: Tenant, kms: Kms, content: bytes, context: KeyContext, patience: float | None = None
+    ) -> bytearray:
+        """The key of a direct content, checked against its commitment."""
+        blob = edek.blob_of(content)
+        key = bytearray(await self._ask(tenant, kms, "unwrap", partial(kms.adapter.unwrap, blob, context), patience))
+        try:
+            edek.check_direct(content, key, context)
+        except Exception:
+            wipe(key)
+            raise
+        return key
+
+    async def _ask(
+        self,
+        tenant: Tenant,
+        kms: Kms,
+        operation: str,
+        work: partial[bytes] | partial[bytearray],
+        patience: float | None,
+    ) -> bytes | bytearray:
+        place = (tenant.name, kms.config)
+        try:
+            found: bytes | bytearray = await self._gate.call(place, operation, work, patience=patience)
+        except KmsRefused as error:
+            self._leases.refuse(*place, error)  # one refusal ends the leases of the same key, too
+            raise
+        self._leases.accepted(*place)
+        return found

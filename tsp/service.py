@@ -1,0 +1,171 @@
+"""The page that tells the whole story: who may have which key, what the tenant's audit trail learns, and when a key leaves.
+
+Each call has the same four steps: take the key in hand, make its event durable, look once more whether the tenant still says
+yes, and only then answer. A refusal is an event as much as a success. A name that is no tenant of ours has no audit trail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NoReturn
+
+from encrypted_fields.core.errors import CmkError
+from tsp import edek, wire
+from tsp.contract import events
+from tsp.keyring import Held, Keyring
+from tsp.ports import Directory, Tenant
+from tsp.witness import Witness
+
+BATCH_PATIENCE = 30.0  # seconds that one key of a batch may wait for its turn at the key service
+_AT_ONCE = 8
+Taken = dict[str, Held | CmkError]
+
+
+class Service:
+    """The wire API without HTTP. `ray` is the id of the request, the same in reply, log and event."""
+
+    def __init__(self, directory: Directory, keyring: Keyring, witness: Witness) -> None:
+        self._directory = directory
+        self._keyring = keyring
+        self._witness = witness
+
+    async def wrap(self, request: wire.Request, ray: str) -> wire.WrapReply:
+        """A new key under the tenant's primary configuration."""
+        tenant = self._directory.tenant(request.tenant_id)
+        try:
+            held = await self._keyring.make(tenant, tenant.primary())
+        except CmkError as error:
+            await self._refuse(tenant, request, ray, events.WRAP, error)
+        await self._release(tenant, request, ray, events.WRAP, held)
+        return wire.WrapReply(bytes(held.dek), held.edek)
+
+    async def unwrap(self, request: wire.Unwrap, ray: str) -> wire.DekReply:
+        """The key in an EDEK that was made for this tenant."""
+        data = wire.edek(request.encrypted_document_key)
+        tenant = self._directory.tenant(request.tenant_id)
+        try:
+            held = await self._open(tenant, data)
+        except CmkError as error:
+            await self._refuse(tenant, request, ray, events.UNWRAP, error)
+        await self._release(tenant, request, ray, events.UNWRAP, held)
+        return wire.DekReply(bytes(held.dek))
+
+    async def rekey(self, request: wire.Rekey, ray: str) -> wire.WrapReply:
+        """The same key, wrapped again: for the tenant's present primary, or for another tenant. Both trails learn of it."""
+        data = wire.edek(request.encrypted_document_key)
+        tenant, target = self._directory.tenant(request.tenant_id), self._directory.tenant(request.new_tenant_id)
+        try:
+            old = await self._open(tenant, data)
+            new = await self._keyring.make(target, target.primary(), old.dek)
+        except CmkError as error:
+            await self._refuse(tenant, request, ray, events.REKEY, error)
+        made = (
+            self._witness.used(tenant, request, ray, events.REKEY, old),
+            self._witness.used(target, request, ray, events.REKEY, new),
+        )
+        await self._witness.record(made)
+        try:
+            for one in (old, new):
+                self._keyring.release(one)
+        except CmkError as error:
+            await self._refuse(tenant, request, ray, events.REKEY, error)
+        return wire.WrapReply(bytes(new.dek), new.edek)
+
+    async def batch_wrap(self, request: wire.BatchWrap, ray: str) -> wire.BatchReply:
+        """A new key for each id. Without a primary configuration the whole request fails."""
+        tenant = self._directory.tenant(request.tenant_id)
+        try:
+            kms = tenant.primary()
+        except CmkError as error:
+            await self._refuse(tenant, request, ray, events.WRAP, error)
+
+        async def make(_: str) -> Held:
+            return await self._keyring.make(tenant, kms, patience=BATCH_PATIENCE)
+
+        taken = await _each(dict.fromkeys(request.document_ids), make)
+        return await self._answer(tenant, request, ray, events.WRAP, taken)
+
+    async def batch_unwrap(self, request: wire.BatchUnwrap, ray: str) -> wire.BatchReply:
+        """The key of each EDEK, or its own failure."""
+        tenant = self._directory.tenant(request.tenant_id)
+        edeks = request.by_id()
+
+        async def take(name: str) -> Held:
+            return await self._open(tenant, wire.edek(edeks[name]), BATCH_PATIENCE)
+
+        taken = await _each(edeks, take)
+        return await self._answer(tenant, request, ray, events.UNWRAP, taken)
+
+    async def report(self, request: wire.SecurityEvent | wire.ReportOperations, ray: str) -> None:
+        """What the SaaS tells the tenant's trail by itself: a security event, or the uses of keys that it kept."""
+        tenant = self._directory.tenant(request.tenant_id)
+        if isinstance(request, wire.SecurityEvent):
+            at = None if request.timestamp_millis is None else request.timestamp_millis / 1000
+            await self._witness.record([self._witness.told(tenant, request, ray, request.name(), at)])
+            return
+        told = []
+        for text, uses in request.operations.items():
+            parsed = edek.parse(wire.edek(text), tenant.name)
+            for action, count in ((events.WRAP, uses.wraps), (events.UNWRAP, uses.unwraps)):
+                if count:
+                    told.append(self._witness.reported(tenant, request, ray, parsed, action, count))
+        await self._witness.record(told)
+
+    async def _open(self, tenant: Tenant, data: bytes, patience: float | None = None) -> Held:
+        parsed = edek.parse(data, tenant.name)
+        return await self._keyring.open(tenant, tenant.kms_for(parsed.config), parsed, patience)
+
+    async def _release(self, tenant: Tenant, request: wire.Request, ray: str, action: str, held: Held) -> None:
+        """Durable first, then one more look, then the key may go."""
+        await self._witness.record([self._witness.used(tenant, request, ray, action, held)])
+        try:
+            self._keyring.release(held)
+        except CmkError as error:
+            await self._refuse(tenant, request, ray, action, error)
+
+    async def _refuse(self, tenant: Tenant, request: wire.Request, ray: str, action: str, error: CmkError) -> NoReturn:
+        await self._witness.record([self._witness.failed(tenant, request, ray, action, error)])
+        raise error
+
+    async def _answer(
+        self, tenant: Tenant, request: wire.Request, ray: str, action: str, taken: Taken
+    ) -> wire.BatchReply:
+        """One event for each id, one wait for all of them, then each key is looked at once more."""
+        witness, keys, failures = self._witness, {}, {}
+        await witness.record([
+            witness.failed(tenant, request, ray, action, one, name) if isinstance(one, CmkError)
+            else witness.used(tenant, request, ray, action, one, name)
+            for name, one in taken.items()
+        ])  # fmt: skip
+        late = []
+        for name, one in taken.items():
+            if isinstance(one, Held):
+                try:
+                    self._keyring.release(one)
+                    dek = bytes(one.dek)
+                    keys[name] = wire.WrapReply(dek, one.edek) if action == events.WRAP else wire.DekReply(dek)
+                    continue
+                except CmkError as error:
+                    late.append(witness.failed(tenant, request, ray, action, error, name))
+                    one = error
+            failures[name] = wire.failure(one)
+        await witness.record(late)
+        return wire.BatchReply(keys, failures)
+
+
+async def _each(names: Iterable[str], take: Callable[[str], Awaitable[Held]]) -> Taken:
+    """What `take` gives for each name, or its error, in the order of `names`; a few at a time."""
+    taken: Taken = {}
+    waiting = iter(names)
+
+    async def work() -> None:
+        for name in waiting:
+            taken[name] = CmkError()  # holds the place in the order; overwritten in any case
+            try:
+                taken[name] = await take(name)
+            except CmkError as error:
+                taken[name] = error.with_traceback(None)
+
+    await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
+    return taken

@@ -1,0 +1,89 @@
+"""What the tenant's audit trail learns of a request: who asked, for what, and how it ended. Never a key or a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from encrypted_fields.core.errors import CmkError, KmsAccountIssue, KmsConfigDisabled, KmsRefused, NoPrimaryKms
+from tsp import wire
+from tsp.contract import events
+from tsp.contract.events import AuditEvent
+from tsp.edek import Edek, fingerprint
+from tsp.keyring import Held
+from tsp.ports import Tenant, Trail
+
+_NO = (KmsRefused, KmsAccountIssue, KmsConfigDisabled, NoPrimaryKms)  # the tenant, or what it configured, said no
+_LONGEST = 1024
+
+
+class Witness:
+    """Makes the events of requests, and records them: `record` returns only when they are durable."""
+
+    def __init__(self, trail: Trail, tsp: str) -> None:
+        self._trail = trail
+        self._tsp = tsp
+
+    async def record(self, made: Sequence[AuditEvent]) -> None:
+        """AuditUnavailable when they cannot be kept; then nothing is released."""
+        if made:
+            await self._trail.record(made)
+
+    def used(
+        self, tenant: Tenant, request: wire.Request, ray: str, action: str, held: Held, name: str = ""
+    ) -> AuditEvent:
+        """A key is about to be released. `name` is its id in a batch."""
+        return self._event(
+            tenant, request, ray, action, name, config=held.config, leased=held.leased, edek=held.fingerprint
+        )
+
+    def failed(
+        self, tenant: Tenant, request: wire.Request, ray: str, action: str, error: CmkError, name: str = ""
+    ) -> AuditEvent:
+        outcome = events.REFUSED if isinstance(error, _NO) else events.ERROR
+        return self._event(tenant, request, ray, action, name, outcome=outcome, code=error.code, reason=error.message)
+
+    def told(self, tenant: Tenant, request: wire.Request, ray: str, action: str, at: float | None) -> AuditEvent:
+        """A security event of the SaaS; `at` is when it says that it happened, in seconds since 1970."""
+        return self._event(tenant, request, ray, action, at=at)
+
+    def reported(
+        self, tenant: Tenant, request: wire.Request, ray: str, parsed: Edek, action: str, count: int
+    ) -> AuditEvent:
+        """`count` uses of a key that the SaaS kept for a while; `reason` says of which kind."""
+        mark = fingerprint(parsed.content)
+        return self._event(
+            tenant, request, ray, events.REPORT, config=parsed.config, leased=parsed.elek is not None, edek=mark,
+            count=count, reason=action,
+        )  # fmt: skip
+
+    def derived(
+        self, tenant: Tenant, request: wire.Request, ray: str, config: int, mark: str, count: int
+    ) -> AuditEvent:
+        """`count` keys are about to be derived from the tenant secret with this fingerprint."""
+        return self._event(tenant, request, ray, events.DERIVE, config=config, edek=mark, count=count)
+
+    def _event(
+        self,
+        tenant: Tenant,
+        request: wire.Request,
+        ray: str,
+        action: str,
+        name: str = "",
+        *,
+        outcome: str = events.SUCCESS,
+        code: int = 0,
+        reason: str = "",
+        config: int = 0,
+        leased: bool = False,
+        edek: str = "",
+        count: int = 1,
+        at: float | None = None,
+    ) -> AuditEvent:
+        icl = request.icl_fields
+        return AuditEvent(
+            id=events.new_id(), time=events.timestamp(at), vendor=tenant.vendor, tenant=tenant.name, action=action,
+            outcome=outcome, code=code, reason=reason, requesting_id=icl.requesting_id, data_label=icl.data_label or "",
+            source_ip=icl.source_ip or "", object_id=icl.object_id or name[:_LONGEST], request_id=icl.request_id or "",
+            ray_id=ray, tsp=self._tsp, config=config, leased=leased, edek=edek, count=count,
+            custom=request.custom_fields or {},
+        )  # fmt: skip
