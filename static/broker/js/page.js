@@ -49,6 +49,7 @@ async function submit(setup, keys, provider) {
   mark("stored", "busy");
   await post(form.dataset.records, record, form.dataset.csrf);
   mark("stored", "done");
+  at("onward").hidden = false;
   await watch(form.dataset.status.replace("/1/status", `/${draft.config}/status`), draft.version);
 }
 
@@ -68,6 +69,7 @@ function showLeasing() {
 }
 
 async function start() {
+  if (!isSecureContext) throw new Error("Open this page over https: the browser seals only where nobody can change the page.");
   const setup = await get(form.dataset.form);
   const shown = Array.from(form.querySelectorAll("[data-key]"), (each) => each.dataset.key);
   const keys = await checkedKeys(setup.keys, shown);
