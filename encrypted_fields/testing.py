@@ -20,11 +20,15 @@ from encrypted_fields.core.errors import (
     CmkError,
     InvalidCiphertext,
     InvalidEdek,
+    KmsConfigDisabled,
     KmsRefused,
     KmsUnwrapFailed,
     UnknownTenant,
 )
 from encrypted_fields.core.protocol import Metadata, WrappedKey
+
+
+CONFIG = 1  # the number of every tenant's only key configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +101,22 @@ class MemoryTsp:
             raise KmsRefused
         dek, nonce = os.urandom(32), os.urandom(12)
         key = self._keys.setdefault(tenant, AESGCM(AESGCM.generate_key(256)))
-        inner = protobuf.length(1, nonce + key.encrypt(nonce, dek, _context(tenant))) + protobuf.varint(2, 1)
+        inner = protobuf.length(1, nonce + key.encrypt(nonce, dek, _context(tenant))) + protobuf.varint(2, CONFIG)
         return WrappedKey(bytearray(dek), protobuf.length(1, inner))
 
     def _unwrap(self, tenant: str, edek: bytes) -> bytearray:
         if tenant in self._revoked:
             raise KmsRefused
         try:
-            ((_, inner),) = protobuf.fields(edek)
-            data = dict(protobuf.fields(inner if isinstance(inner, bytes) else b""))[1]
-        except (protobuf.ProtobufError, KeyError, ValueError):
-            data = None
-        if not isinstance(data, bytes):
+            ((number, inner),) = protobuf.fields(edek)
+            members = dict(protobuf.fields(inner if isinstance(inner, bytes) else b""))
+        except ValueError:
+            number, members = 0, {}
+        data, config = members.get(1), members.get(2)
+        if number != 1 or len(members) != 2 or not isinstance(data, bytes) or not isinstance(config, int):
             raise InvalidEdek
+        if config != CONFIG:
+            raise KmsConfigDisabled
         try:
             dek = self._keys[tenant].decrypt(data[:12], data[12:], _context(tenant))
         except (InvalidTag, KeyError):
@@ -164,4 +171,4 @@ def assert_encrypted(obj: models.Model, field: str) -> None:
 
 
 def _context(tenant: str) -> bytes:
-    return KeyContext("memory", tenant, 1, "dek").aad()
+    return KeyContext("memory", tenant, CONFIG, "dek").aad()

@@ -70,6 +70,7 @@ class EncryptedField(_Field[_ST, _GT]):
 
     def contribute_to_class(self, cls: type[models.Model], name: str, **kwargs: Any) -> None:  # type: ignore[override]
         self.__dict__.pop("binding", None)
+        self.inner.name = name  # for its error messages
         super().contribute_to_class(cls, name, **kwargs)
         if self.column:  # also over the attribute that an abstract parent left, which knows the wrong model
             setattr(cls, self.attname, SealedAttribute(self))
@@ -174,8 +175,9 @@ class EncryptedField(_Field[_ST, _GT]):
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         """The value with its row, to be sealed when the whole statement is known; unopened bytes as they are."""
-        if type(self.inner).pre_save is not models.Field.pre_save:
-            super().pre_save(model_instance, add)  # sets the attribute: auto_now
+        unopened = isinstance(model_instance.__dict__.get(self.attname), Sealed | Locked)
+        if type(self.inner).pre_save is not models.Field.pre_save and (not unopened or getattr(self, "auto_now", False)):
+            super().pre_save(model_instance, add)  # may set the attribute, as auto_now does
         value = value_to_seal(self, model_instance, add)
         return value if value is None or isinstance(value, Sealed) else Pending(self, model_instance, value)
 

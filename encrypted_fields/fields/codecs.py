@@ -14,6 +14,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.backends.utils import format_number
 
@@ -81,7 +82,18 @@ class FieldCodec:
         self.json = isinstance(inner, models.JSONField)
 
     def dump(self, value: object) -> bytes:
-        """The inner field converts first ("12" in an IntegerField is 12), as it does for a column of its own."""
+        """The inner field converts first ("12" in an IntegerField is 12), as it does for a column of its own.
+
+        ValueError, without the value, for what it does not take.
+        """
+        try:
+            return self._dump(value)
+        except (TypeError, ValueError, ArithmeticError, ValidationError):
+            pass
+        # outside the except block: the inner field's error quotes the value
+        raise ValueError(f"{self.inner.name}: the value does not fit a {type(self.inner).__name__}")
+
+    def _dump(self, value: object) -> bytes:
         inner = self.inner
         if isinstance(inner, models.JSONField):
             return JSON + json.dumps(value, cls=inner.encoder, separators=(",", ":")).encode()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import FieldError
 from django.db import models
 from django.db.models.constants import OnConflict
-from django.db.models.expressions import Expression, Value
+from django.db.models.expressions import Value
 from django.db.models.sql.compiler import SQLInsertCompiler, SQLUpdateCompiler
 
 from encrypted_fields.fields.sealed import Locked, Sealed
@@ -28,7 +28,7 @@ def value_to_seal(field: EncryptedField[Any, Any], instance: models.Model, add: 
     ValueError for a locked value that would have to be sealed again, for another row or tenant.
     """
     value = instance.__dict__.get(field.attname)
-    if isinstance(value, Expression):
+    if hasattr(value, "resolve_expression"):
         if type(value) is not Value:
             raise FieldError(f"{field.name} is encrypted: save a value, not an expression that the database computes")
         value = value.value
