@@ -32,6 +32,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "encrypted_fields.middleware.CmkMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -71,3 +72,6 @@ LOGGING = {
 CMK_TSP_URL = env.url("CMK_TSP_URL", "http://127.0.0.1:7777")
 CMK_TSP_API_KEY = env.secret("CMK_TSP_API_KEY", "")
 CMK_REQUESTING_ID = env.text("CMK_REQUESTING_ID", "clinic-web")
+CMK_TSP_ALLOW_HTTP = env.flag("CMK_TSP_ALLOW_HTTP", False)
+CMK_TENANT_FROM_REQUEST = "examples.clinic.tenancy.clinic_of"
+CMK_REQUESTING_ID_FROM_REQUEST = "examples.clinic.tenancy.person_of"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.db import transaction
 from django.db.models import Count
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -75,8 +76,9 @@ def _locked(found: Patient) -> str:
 
 def _saved(request: HttpRequest, row: Patient | Attachment) -> bool:
     try:
-        row.full_clean()
-        row.save()
+        with transaction.atomic():
+            row.full_clean()
+            row.save()
     except KmsRefused:
         messages.error(request, "Not saved: the clinic has switched off its key.")
     except CmkError as error:
