@@ -74,14 +74,14 @@ class Proxy:
         }
 
     def make_key(self) -> str:
-        """A key pair; the private half stays with the proxy, the public one (base64) is returned."""
-        shown = run([*MANAGE, "tsp_keygen"], {"DJANGO_SETTINGS_MODULE": "cmk_project.settings.tsp"})
-        found: list[tuple[str, str]] = re.findall(r"(private|public)[^\n]*?([A-Za-z0-9+/]{43}=)", shown, re.IGNORECASE)
-        halves = {name.lower(): text for name, text in found}
-        if set(halves) != {"private", "public"}:
-            raise Failed("tsp_keygen did not print a private and a public key")
-        self._env["TSP_PRIVATE_KEYS_FILE"] = self._stage.secret("proxy-private-key", halves["private"])
-        return halves["public"]
+        """A key pair; the private half goes to the proxy's secrets, the public one (base64) is returned."""
+        out = self._stage.folder / "secrets" / "proxy-private-key"
+        shown = run([*MANAGE, "tsp_keygen", "--out", str(out)], {"DJANGO_SETTINGS_MODULE": "cmk_project.settings.tsp"})
+        found = re.search(r"public key\s+(\S+)", shown)
+        if found is None:
+            raise Failed("tsp_keygen did not print a public key")
+        self._env["TSP_PRIVATE_KEYS_FILE"] = str(out)
+        return found[1]
 
     def start(self, token: str) -> None:
         (self._stage.folder / "proxy").mkdir(mode=0o700)
