@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
@@ -141,3 +142,12 @@ def test_deletes_nothing(root: Client, config: Any, model: str) -> None:
     assert root.post(reverse(f"admin:broker_{model}_delete", args=[found.pk]), {"post": "yes"}).status_code == 403
     page = root.get(reverse(f"admin:broker_{model}_changelist")).content.decode()
     assert "delete_selected" not in page
+
+
+def test_the_first_operator_is_made_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", PASSWORD)
+    call_command("createsuperuser", "--noinput", "--email", "First@example.com", verbosity=0)
+    client = Client()
+    assert client.login(username="first@example.com", password=PASSWORD)
+    assert "Go to the administration" in client.get("/").content.decode()
+    assert client.get(reverse("admin:index")).status_code == 200

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core import serializers
 from playwright.sync_api import Error, Page, expect
 
@@ -18,7 +19,9 @@ from broker.models import ConfigVersion, Trail
 from tests.browser.conftest import Wire
 from tests.browser.portal import Portal, document, portal
 from tests.support import canary
+from tsp.configs import admission
 from tsp.contract.tenant import KmsBody, Leasing
+from tsp.unseal import PrivateKeys
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ARN = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -88,7 +91,8 @@ def test_lets_no_secret_out_of_the_page(acme: Portal, page: Page, wire: Wire, pl
     acme.sign_in(page, "kms/")
     typed = fill(page, plant)
     seal(page)
-    rows = [row for model in (models.ConfigVersion, models.Trail, models.Config) for row in model.objects.all()]
+    rows = [row for model in apps.get_models() for row in model._default_manager.all()]
+    assert {"broker.configversion", "sessions.session"} <= {row._meta.label_lower for row in rows}
     dump = serializers.serialize("json", rows).encode()
     for secret in typed.values():
         assert not [shape for shape in shapes(secret) if shape in wire.whole or shape in dump]
@@ -217,3 +221,17 @@ def test_runs_no_script_that_is_smuggled_in(acme: Portal, page: Page, wire: Wire
             page.evaluate(f"() => {{ const main = document.querySelector('main'); {way}; main.click(); }}")
     assert fired == []
     assert wire.complaints
+
+
+def test_the_proxy_itself_takes_what_the_page_sealed(acme: Portal, page: Page, plant: Any) -> None:
+    """T-4, T-5: not only our reading of it, but the proxy's own admission; and not from any other vendor's portal."""
+    acme.sign_in(page, "kms/")
+    typed = fill(page, plant)
+    seal(page)
+    [record] = acme.proxy.records()
+    for key in acme.proxy.private:
+        keys = PrivateKeys.parse(base64.b64encode(bytes(key)).decode())
+        body = admission.read(record, [], vendor="acme", keys=keys).body
+        assert body.options["secret_access_key"] == typed["secret_access_key"]
+        with pytest.raises(admission.Refused, match="config_binding_mismatch"):
+            admission.read(record, [], vendor="another", keys=keys)
