@@ -13,6 +13,7 @@ DEBUG = False
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", ["127.0.0.1", "localhost"])
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
 USE_TZ = True
+TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
 
 INSTALLED_APPS = [

@@ -107,7 +107,8 @@ class Story:
                 promise = f"{tenant}'s log server received wraps and unwraps"
                 look = partial(siem.events, tenant)
                 events = self._until(look, lambda found: actions <= {event["action"] for event in found}, promise)
-                last = [e for e in events if e["action"] in actions][-6:]
+                last = [e for action in sorted(actions) for e in events if e["action"] == action][-100:]
+                last = sorted(last[:3] + last[-3:], key=lambda event: str(event["id"]))
                 self.screen.table(
                     ("time", "tenant", "action", "outcome", "by", "count"),
                     [
@@ -223,8 +224,9 @@ class Story:
             time.sleep(0.3)
 
 
-def _shown(value: bytes | memoryview | str) -> str:
-    return bytes(value, "latin-1")[:14].hex(" ", 2) if isinstance(value, str) else bytes(value)[:14].hex(" ", 2) + " …"
+def _shown(value: bytes | memoryview) -> str:
+    data = bytes(value)
+    return f"{data[:4].hex(' ')} … {data[-10:].hex(' ', 2)}"
 
 
 def _between(text: str, start: str, end: str, *, after: str = "") -> str:
