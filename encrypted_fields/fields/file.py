@@ -79,13 +79,15 @@ class EncryptedFieldFile(FieldFile):
     def save(self, name: str, content: File, save: bool = True) -> None:  # type: ignore[override]
         """Seals `content` for this row. The key comes from the proxy before anything is stored."""
         binding: Binding = self.field.binding
-        context = self._context()
+        context, before = self._context(), self.__dict__.get("_file")
         about = None if context.row is None else str(getattr(self.instance, binding.pk.attname))
         dek, edek = new_dek(context.tenant, label=binding.model_id, object_id=about)
         try:
             super().save(name, _Upload(content, dek, edek, context), save=False)
         finally:
             wipe(dek)
+        if isinstance(before, _Opened):
+            before.close()
         self.__dict__.pop("_file", None)  # the next read opens what was stored
         if save:
             self.instance.save()

@@ -36,10 +36,12 @@ def value_to_seal(field: EncryptedField[Any, Any], instance: models.Model, add: 
         return value
     sealed = value.sealed if isinstance(value, Locked) else value
     stays = sealed.is_at(field, instance)
-    if stays or (stays is None and not add and isinstance(value, Locked)):
+    if stays:
         return sealed
     opened = sealed.open(field, instance if stays is None else None)
     if isinstance(opened, Locked):
+        if stays is None and not add:
+            return sealed
         raise ValueError(
             f"{field.model._meta.label}.{field.name} is locked: the customer withdrew access, so it cannot be "
             "sealed again for another row or tenant"

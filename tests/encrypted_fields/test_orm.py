@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.exceptions import FieldError
 from django.db import connection, models
 from django.db.models import Case, Count, Exists, F, Max, OuterRef, Q, Subquery, Value, When
@@ -516,9 +517,11 @@ def test_multi_table_update_across_a_join(cmk_tsp: MemoryTsp) -> None:
     assert (found.diagnosis, found.plan, found.name) == ("a", "b", "c")
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_async_orm_reads_and_writes(cmk_tsp: MemoryTsp) -> None:
     with tenant("north"):
         await Everything.objects.acreate(text="t")
         found = await Everything.objects.aget()
         assert found.text == "t"
         assert [row.text async for row in Everything.objects.all()] == ["t"]
+    await sync_to_async(lambda: connection.close())()  # the one of the thread that worked for us
