@@ -1,4 +1,4 @@
-"""The data plane as an ASGI application: route, key, body, service, reply. No framework: this is the path of every key."""
+"""The data plane as an ASGI application: route, key, body, service, reply. No framework."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class DataPlane:
                 raise NoRoute
             if scope["method"] != "POST":
                 raise WrongMethod
-            length = self._admit(scope["headers"])
-            body = await found[1](await _body(receive, length, self._max_body), ray)
+            self._admit(scope["headers"])
+            body = await found[1](await _body(receive, self._max_body), ray)
         except CmkError as error:
             code, status = error.code, error.http
             body = wire.encode(wire.failure(error))
@@ -87,8 +87,8 @@ class DataPlane:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _admit(self, headers: list[tuple[bytes, bytes]]) -> int:
-        """The announced length of the body, or -1; refuses before a byte of it is read."""
+    def _admit(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """The API key and the announced length, before a byte of the body is read (T-14)."""
         key, length, language, version = None, b"", b"", b""
         for name, value in headers:
             if name == b"authorization":
@@ -102,15 +102,11 @@ class DataPlane:
         self._keys.check(key)
         if language and len(self.clients) < 100:
             self.clients[f"{language[:20].decode('latin-1')} {version[:20].decode('latin-1')}"] += 1
-        if not length.isdigit():
-            return -1
-        announced = int(length[:20])
-        if announced > self._max_body:
+        if length.isdigit() and int(length[:20]) > self._max_body:
             raise BodyTooLarge
-        return announced
 
 
-async def _body(receive: Receive, length: int, most: int) -> bytes | bytearray:
+async def _body(receive: Receive, most: int) -> bytes:
     message = await receive()
     first: bytes = message.get("body", b"")
     if not message.get("more_body", False):
@@ -127,7 +123,7 @@ async def _body(receive: Receive, length: int, most: int) -> bytes | bytearray:
         body += message.get("body", b"")
         if len(body) > most:
             raise BodyTooLarge
-    return body
+    return bytes(body)
 
 
 def _routes(service: Service, derivation: Derivation) -> dict[str, tuple[str, Answer]]:
@@ -148,7 +144,7 @@ def _routes(service: Service, derivation: Derivation) -> dict[str, tuple[str, An
 def _answers(kind: type[wire.Body], call: Callable[[wire.Body, str], Awaitable[object]]) -> Answer:
     reader, encode = wire.decoder(kind), wire.encode
 
-    async def answer(body: bytes | bytearray, ray: str) -> bytes:
+    async def answer(body: bytes, ray: str) -> bytes:
         reply = await call(wire.decode(reader, body), ray)
         return _NULL if reply is None else encode(reply)
 

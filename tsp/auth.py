@@ -1,4 +1,4 @@
-"""Who may call the data plane: one API key, or two while the SaaS rotates it. Held hashed, compared in constant time."""
+"""Who may call the data plane: one API key, or two while it is rotated. Held hashed, compared in constant time."""
 
 from __future__ import annotations
 

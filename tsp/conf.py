@@ -51,8 +51,10 @@ class TspSettings:
             raise ConfError("TSP_API_KEY and TSP_API_KEY_2 are the same: the second is for the rotation to another key")
         return cls(
             vendor=settings.CMK_VENDOR, host=settings.TSP_HOST, port=settings.TSP_PORT, ops_port=settings.TSP_OPS_PORT,
-            name=settings.TSP_NAME, state_dir=Path(settings.TSP_STATE_DIR), refresh_seconds=settings.TSP_REFRESH_SECONDS,
+            name=settings.TSP_NAME, state_dir=Path(settings.TSP_STATE_DIR),
+            refresh_seconds=settings.TSP_REFRESH_SECONDS,
             egress_allow=tuple(settings.TSP_EGRESS_ALLOW), allow_local_kms=settings.TSP_ALLOW_LOCAL_KMS,
             broker_url=settings.TSP_BROKER_URL, api_key=settings.TSP_API_KEY, api_key_2=settings.TSP_API_KEY_2,
-            private_keys=settings.TSP_PRIVATE_KEYS, broker_token=settings.TSP_BROKER_TOKEN, redis_url=settings.TSP_REDIS_URL,
+            private_keys=settings.TSP_PRIVATE_KEYS, broker_token=settings.TSP_BROKER_TOKEN,
+            redis_url=settings.TSP_REDIS_URL,
         )  # fmt: skip

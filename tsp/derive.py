@@ -1,4 +1,4 @@
-"""Tenant secrets and the keys derived from them: deterministic fields, search and vectors. docs/wire.md, wire API section 8."""
+"""Tenant secrets and the keys derived from them: deterministic fields, search, vectors. docs/wire.md."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class StoredSecret:
-    """One tenant secret as it is kept: `wrapped` is an `EncryptedDeks` with purpose "secret". Ids are 1 to 2^32-1, never reused."""
+    """One tenant secret: `wrapped` is an `EncryptedDeks` with purpose "secret"; ids are 1 to 2^32-1, never reused."""
 
     id: int
     wrapped: bytes
@@ -49,7 +49,7 @@ class SecretStore(Protocol):
         ...
 
     async def create(self, tenant: str, kind: str, path: str, wrapped: bytes) -> Sequence[StoredSecret]:
-        """Keep `wrapped` as the current one, unless a faster one is there; what is there afterwards, as `find` gives it."""
+        """Keep `wrapped` as the current one unless a faster one is there; what is there then, as `find` gives it."""
         ...
 
 

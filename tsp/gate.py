@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -44,12 +43,13 @@ class KmsGate:
         tries: int = _TRIES,
         patience: float | None = None,
     ) -> Result:
-        """What `work` returns, or its CmkError. `seconds` bound the call with its tries; `patience` the wait for a free place.
+        """What `work` returns, or its CmkError. `seconds` bound a try; `patience` all tries with the wait for a place.
 
         KmsUnreachable when the time is over, Overloaded when no place came free. Only "unreachable" is tried again.
         """
-        deadline = time.monotonic() + (seconds if patience is None else patience)
-        if self._throttled.get(place, 0.0) > time.monotonic():
+        clock = asyncio.get_running_loop().time  # the same that the waits below go by
+        deadline = clock() + (seconds if patience is None else patience)
+        if self._throttled.get(place, 0.0) > clock():
             raise KmsThrottled  # the key service asked for a pause: asking on would make it longer
         attempt = 0
         while True:
@@ -59,7 +59,7 @@ class KmsGate:
                 self._count(place, operation, error)
                 attempt += 1
                 pause = random.uniform(0, _PAUSE * 2**attempt)  # noqa: S311  jitter, not a secret
-                if not isinstance(error, KmsUnreachable) or attempt >= tries or time.monotonic() + pause >= deadline:
+                if not isinstance(error, KmsUnreachable) or attempt >= tries or clock() + pause >= deadline:
                     raise
             else:
                 self.outcomes[operation, "ok"] += 1
@@ -79,9 +79,15 @@ class KmsGate:
         except BaseException:
             own.release()
             raise
-        left = max(deadline - time.monotonic(), _PAUSE)
-        running = asyncio.get_running_loop().run_in_executor(self._pool, work)
-        running.add_done_callback(lambda _: (own.release(), self._total.release()))
+        loop = asyncio.get_running_loop()
+        left = max(deadline - loop.time(), _PAUSE)
+        running = loop.run_in_executor(self._pool, work)
+
+        def leave(_: object) -> None:
+            own.release()
+            self._total.release()
+
+        running.add_done_callback(leave)
         done, _ = await asyncio.wait({running}, timeout=min(seconds, left))
         if not done:
             running.add_done_callback(_look)
@@ -91,7 +97,8 @@ class KmsGate:
     def _count(self, place: Place, operation: str, error: CmkError) -> None:
         self.outcomes[operation, type(error).__name__] += 1
         if isinstance(error, KmsThrottled):
-            self._throttled[place] = time.monotonic() + min(max(error.retry_after or 1.0, 1.0), _LONGEST_THROTTLE)
+            pause = min(max(error.retry_after or 1.0, 1.0), _LONGEST_THROTTLE)
+            self._throttled[place] = asyncio.get_running_loop().time() + pause
 
 
 async def _take(semaphore: asyncio.Semaphore, deadline: float) -> None:
@@ -99,7 +106,7 @@ async def _take(semaphore: asyncio.Semaphore, deadline: float) -> None:
         await semaphore.acquire()
         return
     try:
-        async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
+        async with asyncio.timeout_at(deadline):
             await semaphore.acquire()
         return
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""Making and opening wrapped keys, directly with the tenant's key service or under its lease. Knows no audit and no HTTP."""
+"""Making and opening wrapped keys, by the tenant's key service or under its lease. Knows no audit, no HTTP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tsp.ports import Kms, Tenant
 
 @dataclass(slots=True, repr=False)
 class Held:
-    """A key in hand that is not released yet: `dek`, its EDEK if it was made here, and what must still hold at release."""
+    """A key in hand, not released yet: `dek`, its EDEK if it was made here, and what must still hold at release."""
 
     dek: bytes | bytearray
     edek: bytes
@@ -32,7 +32,7 @@ class Held:
 
 
 class Keyring:
-    """`patience` is how long, in seconds, a call may wait for a free place at the key service; None: no longer than the call."""
+    """`patience`: seconds that a call may wait for a free place at the key service; None: no longer than the call."""
 
     def __init__(self, gate: KmsGate, leases: Leases) -> None:
         self._gate = gate
@@ -56,7 +56,7 @@ class Keyring:
         return Held(key, wrapped, kms.config, False, edek.fingerprint(content), state, generation, None)
 
     async def open(self, tenant: Tenant, kms: Kms, parsed: edek.Edek, patience: float | None = None) -> Held:
-        """The key in `parsed`. KmsUnwrapFailed if it was not made for this tenant, this configuration and this vendor."""
+        """The key in `parsed`. KmsUnwrapFailed if it was not made for this tenant, configuration and vendor."""
         state = self._leases.state(tenant.name, kms.config)
         generation = state.generation
         mark = edek.fingerprint(parsed.content)

@@ -29,14 +29,18 @@ class _Server(uvicorn.Server):
 
 
 class Listener:
-    """One application on one port; the socket is bound at once, so that a taken port is an error before anything starts."""
+    """One application on one port, bound at once, so that a taken port is an error before anything starts."""
 
     def __init__(self, app: Any, host: str, port: int) -> None:
-        self.socket = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+        # Bound, not listening yet: nobody is let in before `start`.
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind((host, port))
         self.port: int = self.socket.getsockname()[1]
         config = uvicorn.Config(
-            app, loop="none", http="httptools", ws="none", lifespan="off", access_log=False, log_config=None, log_level="warning",
-            server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=75, h11_max_incomplete_event_size=16_384,
+            app, loop="none", http="httptools", ws="none", lifespan="off", access_log=False, log_config=None,
+            log_level="warning",
+            server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=75,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )  # fmt: skip
         self._server = _Server(config)
@@ -53,9 +57,10 @@ class Listener:
 
     async def stop(self) -> None:
         """Takes no new connections, lets requests end, and returns when they have (or after 20 seconds)."""
-        self._server.should_exit = True
+        self._server.should_exit = True  # it looks every 100 ms
         if self._task is not None:
             await self._task
+        self.socket.close()
 
 
 def run(main: Callable[[], Any]) -> None:

@@ -11,7 +11,7 @@ from tsp.kms.base import KmsAdapter
 
 
 class Kms(Protocol):
-    """One key configuration of a tenant, self-tested and in use. `config` is stable, `version` grows with each change."""
+    """One key configuration of a tenant, tried out and in use. `config` is stable, `version` grows with each change."""
 
     @property
     def config(self) -> int: ...

@@ -22,6 +22,7 @@ from tsp.plane import build
 from tsp.secret_file import FileSecrets
 
 VENDOR = "sandbox"
+RENEW_SECONDS = 2  # a withdrawn key shows within seconds; real tenants have 30 to 300
 _SHIP_SECONDS = 0.5
 
 
@@ -42,11 +43,15 @@ def documents(state: Path, tenants: Sequence[str], leased: bool) -> list[Documen
             create_key_file(path)
         number = int.from_bytes(sha256(tenant.encode()).digest()[:4], "big") >> 1 or 1
         binding = Binding(VENDOR, tenant, number, "kms", 1, "", "2026-01-01T00:00:00Z", "0" * 32)
-        made.append(Document(binding, KmsBody("local", {"key_file": str(path)}, leasing=Leasing(enabled=leased))))
+        made.append(
+            Document(binding, KmsBody("local", {"key_file": str(path)}, leasing=Leasing(leased, RENEW_SECONDS)))
+        )
     return made
 
 
-async def serve(host: str, port: int, api_key: str, tenants: Sequence[str], leased: bool, state_dir: Path | None) -> None:
+async def serve(
+    host: str, port: int, api_key: str, tenants: Sequence[str], leased: bool, state_dir: Path | None
+) -> None:
     """Until SIGTERM; prints one line when it is ready. Events end up in `audit.jsonl` of the state folder."""
     listen.harden()
     with ExitStack() as stack:
@@ -69,8 +74,9 @@ async def serve(host: str, port: int, api_key: str, tenants: Sequence[str], leas
         loops = [asyncio.create_task(plane.renewal.run()), asyncio.create_task(_keep(trail, state / "audit.jsonl"))]
         await listener.start()
         mode = "leased" if leased else "direct"
-        print(  # noqa: T201
-            f"tsp_sandbox ready: http://{host}:{listener.port} tenants={','.join(tenants)} mode={mode} state={state}", flush=True
+        print(
+            f"tsp_sandbox ready: http://{host}:{listener.port} tenants={','.join(tenants)} mode={mode} state={state}",
+            flush=True,
         )
         await listen.stopped()
         await listener.stop()

@@ -1,7 +1,7 @@
-"""The page that tells the whole story: who may have which key, what the tenant's audit trail learns, and when a key leaves.
+"""The page that tells the whole story: who may have which key, what the audit trail learns, and when a key leaves.
 
-Each call has the same four steps: take the key in hand, make its event durable, look once more whether the tenant still says
-yes, and only then answer. A refusal is an event as much as a success. A name that is no tenant of ours has no audit trail.
+Each call has the same four steps: take the key in hand, make its event durable, look once more whether the tenant
+still says yes, and only then answer. A refusal is an event, too. A name that is no tenant of ours has no audit trail.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Service:
         return wire.DekReply(bytes(held.dek))
 
     async def rekey(self, request: wire.Rekey, ray: str) -> wire.WrapReply:
-        """The same key, wrapped again: for the tenant's present primary, or for another tenant. Both trails learn of it."""
+        """The same key, wrapped again: for today's primary, or for another tenant. Both trails learn of it."""
         data = wire.edek(request.encrypted_document_key)
         tenant, target = self._directory.tenant(request.tenant_id), self._directory.tenant(request.new_tenant_id)
         try:

@@ -28,7 +28,17 @@ class Sandbox:
         self._temporary = None if state else Path(tempfile.mkdtemp(prefix="cmk-sandbox-test-"))
         self.state = state or self._temporary or Path()
         self.state.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "manage.py", "tsp_sandbox", "--port", "0", "--api-key", API_KEY, "--state-dir", str(self.state)]
+        command = [
+            sys.executable,
+            "manage.py",
+            "tsp_sandbox",
+            "--port",
+            "0",
+            "--api-key",
+            API_KEY,
+            "--state-dir",
+            str(self.state),
+        ]
         for tenant in tenants:
             command += ["--tenant", tenant]
         env = {**os.environ, "DJANGO_SETTINGS_MODULE": "cmk_project.settings.local"}

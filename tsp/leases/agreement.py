@@ -1,4 +1,4 @@
-"""Which ELEK is the active one of a tenant key in an epoch: all proxies take the same, the first that was written. R-27.
+"""Which ELEK is the active one of a tenant key in an epoch: all proxies take the first that was written. R-27.
 
 Only wrapped keys are kept here. Losing all of it loses nothing: each EDEK carries its own ELEK (R-31).
 """
@@ -23,7 +23,7 @@ class Agreement(Protocol):
         ...
 
     async def settle(self, slot: str, elek: bytes, instead_of: bytes | None) -> bytes:
-        """Put `elek` where `instead_of` is now, and say what stands there afterwards: `elek`, or that of a faster one."""
+        """Put `elek` where `instead_of` is now; what stands there afterwards: `elek`, or that of a faster one."""
         ...
 
 

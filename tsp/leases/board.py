@@ -1,4 +1,4 @@
-"""What proxies and workers tell each other through Redis: ELEKs in use, proofs, refusals. Hints all; none is believed. T-9."""
+"""What proxies and workers tell each other in Redis: ELEKs in use, proofs, refusals. Hints; none is believed. T-9."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class RedisAgreement:
         except (RedisError, OSError):
             _log.warning("redis does not answer, so the active leased key is agreed in this process alone")
             return self._own.get(slot)
-        return bytes(found)[:MAX_ELEK] if found else None
+        return _bytes(found)[:MAX_ELEK] if found else None
 
     async def settle(self, slot: str, elek: bytes, instead_of: bytes | None) -> bytes:
         try:
             keep = 2 * EPOCH_SECONDS
-            found = await self._redis.eval(_SWAP, 1, f"cmk:elek:{slot}", elek, instead_of or b"", keep)  # type: ignore[misc]
+            found: object = await self._redis.eval(_SWAP, 1, f"cmk:elek:{slot}", elek, instead_of or b"", keep)
         except (RedisError, OSError):
             own = self._own.get(slot)
             found = own if own and own != instead_of else elek
-        self._own[slot] = bytes(found)
+        self._own[slot] = _bytes(found)
         return self._own[slot]
 
 
@@ -82,14 +82,20 @@ class Board:
     async def used(self, since: float, most: int = 20_000) -> list[tuple[Place, bytes]]:
         """For a worker: ((tenant, config), ELEK) of all that was used since then, in wall seconds."""
         found = await self._redis.zrangebyscore(f"{self._name}:used", since, "+inf", start=0, num=most)
-        members = [bytes(one).decode("ascii", "replace") for one in found]
+        members = [_bytes(one).decode("ascii", "replace") for one in found]
         eleks = await self._redis.mget([f"{self._name}:elek:{one}" for one in members]) if members else []
         listed = []
         for member, elek in zip(members, eleks, strict=True):
             tenant, _, rest = member.partition(":")
             config = rest.partition(":")[0]
-            if elek and len(elek) <= MAX_ELEK and is_name(tenant) and config.isascii() and config.isdigit():
-                listed.append(((tenant, int(config)), bytes(elek)))
+            if (
+                isinstance(elek, bytes)
+                and len(elek) <= MAX_ELEK
+                and is_name(tenant)
+                and config.isascii()
+                and config.isdigit()
+            ):
+                listed.append(((tenant, int(config)), elek))
         return listed
 
     async def proof(self, lease: Lease) -> bytes | None:
@@ -97,7 +103,12 @@ class Board:
             found = await self._redis.get(self._proof(lease.tenant, lease.config, lease.digest))
         except (RedisError, OSError):
             return None
-        return bytes(found) if found else None
+        return _bytes(found) if found else None
+
+    async def proved_at(self, place: Place, digest: bytes) -> float | None:
+        """For a worker: when the key was proved last, as its proof claims; it only saves work."""
+        found = await self._redis.get(self._proof(*place, digest))
+        return int.from_bytes(_bytes(found)[:8], "big") / 1000 if found else None
 
     async def proved(self, place: Place, digest: bytes, proof: bytes) -> None:
         """For a worker."""
@@ -118,8 +129,13 @@ class Board:
         except (RedisError, OSError):
             self._heard = since + 2.0
             return []
-        places = [bytes(one).decode("ascii", "replace").rpartition(":") for one in found]
+        places = [_bytes(one).decode("ascii", "replace").rpartition(":") for one in found]
         return [(tenant, int(config)) for tenant, _, config in places if config.isascii() and config.isdigit()]
 
     def _proof(self, tenant: str, config: int, digest: bytes) -> str:
         return f"{self._name}:proof:{tenant}:{config}:{digest.hex()}"
+
+
+def _bytes(value: object) -> bytes:
+    # redis-py types every reply as a union; without decode_responses values are bytes.
+    return value if isinstance(value, bytes) else str(value).encode()

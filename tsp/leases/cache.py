@@ -1,4 +1,4 @@
-"""The leases of this process: who holds a key, how one is proved, and how a refusal ends all of a tenant key at once."""
+"""The leases of this process: who holds a key, how one is proved, how a refusal ends all of a tenant key."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MOST = 1024  # leased keys of one tenant key at a time; the one that is longest 
 class KeyState:
     """What this process knows of one tenant key: its leases, and whether the tenant has said no.
 
-    `generation` grows with each refusal: a request that saw another number when it began must not release its key (R-5).
+    `generation` grows with each refusal: a request that began under another number releases nothing (R-5).
     """
 
     __slots__ = (
@@ -67,7 +67,7 @@ class KeyState:
 
 
 class Leases:
-    """`for_wrap` and `for_unwrap` give a lease that is usable now; each LEK is asked for by one call at a time (R-28)."""
+    """`for_wrap` and `for_unwrap` give a lease that is usable now; one call at a time asks for each LEK (R-28)."""
 
     def __init__(self, gate: KmsGate, agreement: Agreement, journal: Journal, clock: Clock) -> None:
         self.clock = clock
@@ -111,7 +111,7 @@ class Leases:
         return await self.prove(tenant, kms, elek, digest)
 
     async def prove(self, tenant: Tenant, kms: Kms, elek: bytes, digest: bytes) -> Lease:
-        """Ask the key service to unwrap `elek` now; the lease with its new proof. A refusal wipes every lease of the key."""
+        """Have the key service unwrap `elek` now; the lease with its new proof. A refusal wipes all of the key."""
         state = self.state(tenant.name, kms.config)
         return await self._flight(digest, state, lambda: self._prove(tenant, kms, state, elek, digest))
 

@@ -34,9 +34,9 @@ class Journal:
     ) -> None:
         outcome = events.SUCCESS if error is None else events.REFUSED if isinstance(error, KmsRefused) else events.ERROR
         event = AuditEvent(
-            id=events.new_id(), time=events.timestamp(), vendor=self._vendor, tenant=tenant, action=action, outcome=outcome,
-            code=error.code if error else 0, reason=error.message if error else reason, tsp=self._tsp, config=config, leased=True,
-            edek=digest[:8].hex(),
+            id=events.new_id(), time=events.timestamp(), vendor=self._vendor, tenant=tenant, action=action,
+            outcome=outcome, code=error.code if error else 0, reason=error.message if error else reason, tsp=self._tsp,
+            config=config, leased=True, edek=digest[:8].hex(),
         )  # fmt: skip
         task = asyncio.get_running_loop().create_task(self._record(event))
         self._tasks.add(task)

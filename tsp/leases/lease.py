@@ -25,7 +25,7 @@ class Moment:
 
 
 def life(leasing: Leasing) -> float:
-    """Seconds past the start of the last proof that a key may be used. `hold` 0: a proof is good for `renew`, no more."""
+    """Seconds after the start of its last proof that a key may be used. `hold` 0: a proof is good for `renew`."""
     return float(max(leasing.renew, leasing.hold))
 
 
@@ -53,8 +53,8 @@ class Lease:
     """
 
     __slots__ = (
-        "_head", "_tail", "busy", "config", "digest", "due", "elek", "failures", "info", "leasing", "lek", "proof", "retry",
-        "skewed", "tenant", "used",
+        "_head", "_tail", "busy", "config", "digest", "due", "elek", "failures", "info", "leasing", "lek", "proof",
+        "retry", "skewed", "tenant", "used",
     )  # fmt: skip
 
     def __init__(self, vendor: str, tenant: str, config: int, elek: bytes, lek: SecretBytes, leasing: Leasing) -> None:

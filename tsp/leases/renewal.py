@@ -1,4 +1,4 @@
-"""Keeping leases proved, in the background: expiry to the second, jittered renewals, retries, probes. Never in a request."""
+"""Keeping leases proved, in the background: expiry to the second, renewals, retries, probes. Never in a request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class Notices(Protocol):
-    """What proxies and workers tell each other (tsp.leases.board, Redis). Nothing of it is believed without a look of our own."""
+    """What proxies and workers tell each other (tsp.leases.board). Nothing of it is believed without our own look."""
 
     async def using(self, leases: Sequence[Lease], wall: float, boot: float) -> None: ...
 
@@ -44,7 +44,7 @@ class Notices(Protocol):
 
 
 class Renewal:
-    """Looks at each lease every half second. With a `board` (Redis) the workers renew first, and hints of refusals come in."""
+    """Looks at each lease every half second. With a `board` workers renew first, and hints of refusals come in."""
 
     def __init__(self, leases: Leases, directory: Directory, board: Notices | None = None) -> None:
         self._leases = leases
@@ -83,10 +83,8 @@ class Renewal:
             tenant = self._directory.tenant(name)
             kms = tenant.kms_for(config)
         except KmsError:
-            tenant = kms = None  # switched off or gone: no request gets past the directory any more
-        if tenant is None or kms is None:
             for lease in list(state.leases.values()):
-                self._leases.drop(state, lease)
+                self._leases.drop(state, lease)  # switched off or gone: no request gets past the directory any more
             return
         for lease in list(state.leases.values()):
             lease.leasing = kms.leasing

@@ -9,13 +9,19 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 
 class Command(BaseCommand):
-    help = "Serve the wire API for some tenants with local keys: no portal, no Redis, one process. For development only."
+    help = (
+        "Serve the wire API for some tenants with local keys: no portal, no Redis, one process. For development only."
+    )
     requires_system_checks: list[str] = []  # noqa: RUF012  ready within three seconds, and it needs none of the settings
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--port", type=int, default=7777, help="0: any free port; the line that is printed names it")
-        parser.add_argument("--api-key", required=True, help="what clients send; alloy wants base64 of 12 bytes or more")
+        parser.add_argument(
+            "--port", type=int, default=7777, help="0: any free port; the line that is printed names it"
+        )
+        parser.add_argument(
+            "--api-key", required=True, help="what clients send; alloy wants base64 of 12 bytes or more"
+        )
         parser.add_argument("--tenant", action="append", required=True, help="may be given more than once")
         parser.add_argument("--leased", action="store_true", help="wrap under leased keys")
         parser.add_argument("--state-dir", type=Path, help="kept between runs; without it all is gone at the end")

@@ -1,0 +1,102 @@
+"""The proxy's process: data plane and operator's port in one event loop, background work, and a gentle end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from encrypted_fields.core.errors import SecretCreationFailed
+from tsp import listen
+from tsp.auth import ApiKeys
+from tsp.conf import TspSettings
+from tsp.control import Control
+from tsp.derive import SecretStore, StoredSecret
+from tsp.leases.agreement import Agreement, FileAgreement
+from tsp.leases.board import Board, RedisAgreement
+from tsp.ops import OpsPlane
+from tsp.plane import Plane, build
+from tsp.secret_file import FileSecrets
+
+_NOT_READY_SECONDS = 0.2
+_log = logging.getLogger(__name__)
+
+
+class _NoSecrets:
+    """For a fleet: the secrets in one proxy's file would not be those of the next, and data would not be found."""
+
+    async def find(self, tenant: str, kind: str, path: str) -> Sequence[StoredSecret]:
+        raise SecretCreationFailed("this fleet has no common store for tenant secrets, so it derives no keys")
+
+    async def create(self, tenant: str, kind: str, path: str, wrapped: bytes) -> Sequence[StoredSecret]:
+        return await self.find(tenant, kind, path)
+
+
+class Process:
+    """One proxy. `ready` says whether it may get traffic: configurations are there, and it is not on its way out."""
+
+    def __init__(self, conf: TspSettings) -> None:
+        folder = conf.state_dir / "proxy"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.control = Control(conf, folder)
+        redis = self.control.redis
+        agreement: Agreement = RedisAgreement(redis) if redis else FileAgreement(folder / "leases")
+        secrets: SecretStore = _NoSecrets() if redis else FileSecrets(folder / "secrets.json")
+        self.plane: Plane = build(
+            vendor=conf.vendor,
+            name=conf.name,
+            keys=ApiKeys(conf.api_key, conf.api_key_2),
+            directory=self.control.configs,
+            trail=self.control.trail,
+            agreement=agreement,
+            secrets=secrets,
+            notices=Board(redis, conf.vendor) if redis else None,
+        )
+        self._data = listen.Listener(self.plane.app, conf.host, conf.port)
+        self._ops = listen.Listener(OpsPlane(self, self.plane), conf.host, conf.ops_port)
+        self._serving = False
+
+    @property
+    def ready(self) -> bool:
+        return self._serving
+
+    def report(self) -> dict[str, Any]:
+        """For /health and the metrics: numbers and flags, no names."""
+        return {
+            "tenants": len(self.control.configs.tenants()),
+            "feed_read": self.control.configs.complete,
+            "audit_spooled": self.control.spool.pending,
+            "audit_queues_in_trouble": len(self.control.shipper.trouble),
+        }
+
+    async def run(self) -> None:
+        """Until SIGTERM; then no new requests, those in flight get their answers, and leased keys are wiped."""
+        ending = asyncio.create_task(listen.stopped())
+        working = asyncio.create_task(self._work())
+        await self._ops.start()
+        try:
+            await asyncio.wait({ending, working}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._serving = False
+            await self._data.stop()
+            working.cancel()
+            outcome = await asyncio.gather(working, return_exceptions=True)
+            await self.plane.leases.journal.drained()
+            self.plane.close()
+            await self.control.close()
+            await self._ops.stop()
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+
+    async def _work(self) -> None:
+        """Configurations first, then traffic: a tenant that is not read yet must not be called unknown."""
+        await self.control.start()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.control.run())
+            group.create_task(self.plane.renewal.run())
+            while not self.control.configs.ready:  # noqa: ASYNC110  a flag of a loop that has no event for it
+                await asyncio.sleep(_NOT_READY_SECONDS)
+            await self._data.start()
+            self._serving = True
+            _log.info("the proxy is ready", extra={"state": "ready", "count": len(self.control.configs.tenants())})
