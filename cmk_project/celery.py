@@ -41,14 +41,14 @@ app.conf.update(
     worker_hijack_root_logger=False,
     task_track_started=False,
     timezone="UTC",
-    # A missed or doubled beat does no harm: shipping is a chain of its own, and proxies renew what no worker has.
+    # A missed or doubled beat does no harm: workers ship without it, and proxies renew what no worker has.
     beat_schedule={
-        "ship": {"task": "cmk.ship", "schedule": 30.0, "options": {"expires": 25.0}},
         "refresh": {"task": "cmk.refresh", "schedule": 60.0, "options": {"expires": 50.0}},
     },
 )
 apps.populate(settings.INSTALLED_APPS)
 app.autodiscover_tasks(["tsp"], force=True)
+app.steps["consumer"].add("tsp.tasks:Turns")
 
 
 @setup_logging.connect

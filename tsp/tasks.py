@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from celery import shared_task
-from celery.signals import worker_ready
+from celery import bootsteps, shared_task
+from celery.worker.consumer.tasks import Tasks
+from kombu.exceptions import OperationalError
 
 from tsp.worker import this_worker
+
+_TURN_SECONDS = 4.0
+_log = logging.getLogger("tsp.worker")
 
 
 @shared_task(name="cmk.ship")
 def ship() -> bool:
-    """Ship for some seconds, then put the next turn into the queue: a chain that needs no beat (R-24)."""
+    """Ship for some seconds; False if another worker does."""
     worker = this_worker()
-    worker.run(worker.begin_turn())
-    shipped = worker.run(worker.ship())
-    if shipped and worker.run(worker.take_turn()):
-        ship.apply_async()
-    return shipped
+    return worker.run(worker.ship())
 
 
 @shared_task(name="cmk.refresh")
@@ -28,7 +29,17 @@ def refresh() -> None:
     worker.run(worker.refresh())
 
 
-@worker_ready.connect
-def _begin(sender: Any = None, **_: Any) -> None:
-    """A worker that starts begins a chain at once; beat is only a second way to start one."""
-    ship.apply_async()
+class Turns(bootsteps.StartStopStep):
+    """Each worker asks for the next turn of shipping itself, so that it needs no beat (R-24)."""
+
+    requires = (Tasks,)
+
+    def start(self, parent: Any) -> None:
+        parent.timer.call_repeatedly(_TURN_SECONDS, self._ask)
+        self._ask()
+
+    def _ask(self) -> None:
+        try:
+            ship.apply_async(expires=2 * _TURN_SECONDS, retry=False)
+        except OperationalError:
+            _log.warning("no turn of shipping could be asked for: Redis does not answer")

@@ -18,7 +18,7 @@ from tsp.audit.stream import StreamTrail
 from tsp.conf import TspSettings
 from tsp.control import Control
 
-SHIP_SECONDS = 10.0
+SHIP_SECONDS = 5.0
 _LEASE_MS = 30_000
 _KEEP_SECONDS = 5.0
 # only the holder may prolong or give back the lease
@@ -42,7 +42,6 @@ class Worker:
             raise ValueError("workers need Redis: set TSP_REDIS_URL")
         self._redis = self.control.redis
         self._lease = f"cmk:{conf.vendor}:ship"
-        self._queued = f"cmk:{conf.vendor}:ship-queued"
         self._token = secrets.token_hex(16)
         self.run(self.control.start())
 
@@ -71,14 +70,6 @@ class Worker:
                     await task
             await cast(Any, self._redis.eval(_RELEASE, 1, self._lease, self._token))
         return True
-
-    async def take_turn(self) -> bool:
-        """Whether nobody has put the next shipping task into the queue yet; then the caller must."""
-        return bool(await self._redis.set(self._queued, self._token, nx=True, ex=60))
-
-    async def begin_turn(self) -> None:
-        """A shipping task has begun: the next one may be queued."""
-        await self._redis.delete(self._queued)
 
     async def _keep(self) -> None:
         while True:

@@ -92,8 +92,10 @@ class SpoolTrail:
         return self._room.events
 
     def close(self) -> None:
-        """Write what waits and let go of the folder. Blocks as long as that takes."""
+        """Write what waits and let go of the folder. Blocks as long as that takes; may be called twice."""
         with self._lock:
+            if self._closing:
+                return
             self._closing = True
             self._lock.notify_all()
         self._writer.join()
