@@ -54,6 +54,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A name without a memory address: the workers of a parallel run must agree on the names of the tests."""
+    return type(val).__name__ if " object at 0x" in repr(val) else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield

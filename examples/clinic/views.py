@@ -15,9 +15,9 @@ from encrypted_fields import Locked
 from encrypted_fields.core.errors import CmkError, KmsRefused
 from examples.clinic.forms import AttachmentForm, PatientForm
 from examples.clinic.models import Attachment, Clinic, Patient
+from examples.clinic.outage import RETRY
 
 NOTICE = "Access withdrawn by the customer: {} has switched off its key, so these records cannot be read by anyone."
-RETRY = "The clinic's key service does not answer at the moment. Nothing was lost; please try again."
 
 
 @require_GET

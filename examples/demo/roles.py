@@ -133,4 +133,4 @@ class Clinic:
 
 def _gunicorn(application: str, number: int) -> list[str]:
     serve = [sys.executable, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{number}"]
-    return [*serve, "--workers", "1", "--threads", "4", "--access-logfile", "/dev/null"]
+    return [*serve, "--workers", "1", "--threads", "4", "--no-control-socket"]

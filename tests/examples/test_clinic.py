@@ -36,6 +36,7 @@ def _as_the_clinic(settings: Any, tmp_path: Path) -> None:
     settings.MIDDLEWARE = [
         *(name for name in settings.MIDDLEWARE if not name.startswith("csp.")),
         "encrypted_fields.middleware.CmkMiddleware",
+        "examples.clinic.outage.OutagePage",
     ]
     settings.CMK_TENANT_FROM_REQUEST = "examples.clinic.tenancy.clinic_of"
     settings.CMK_REQUESTING_ID_FROM_REQUEST = "examples.clinic.tenancy.person_of"
@@ -119,6 +120,12 @@ def test_an_outage_is_not_shown_as_a_withdrawal(tsp: MemoryTsp) -> None:
     shown = _text(north.post("/add/", ADA))
     assert "does not answer at the moment" in shown
     assert WITHDRAWN not in shown
+    tsp.failing = None
+    north.post("/add/", ADA)
+    tsp.failing = KmsUnreachable()
+    reply = north.get("/")
+    assert reply.status_code == 503
+    assert "does not answer at the moment" in reply.content.decode()
 
 
 def test_a_form_with_mistakes_says_which() -> None:
