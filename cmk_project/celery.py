@@ -43,6 +43,7 @@ app.conf.update(
     timezone="UTC",
     # A missed or doubled beat does no harm: workers ship without it, and proxies renew what no worker has.
     beat_schedule={
+        "renew": {"task": "cmk.renew", "schedule": 15.0, "options": {"expires": 30.0}},
         "refresh": {"task": "cmk.refresh", "schedule": 60.0, "options": {"expires": 50.0}},
     },
 )

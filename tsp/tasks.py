@@ -22,6 +22,13 @@ def ship() -> bool:
     return worker.run(worker.ship())
 
 
+@shared_task(name="cmk.renew")
+def renew() -> int:
+    """Renew the leases of all proxies: one key service call for each leased key that is in use."""
+    worker = this_worker()
+    return worker.run(worker.renew())
+
+
 @shared_task(name="cmk.refresh")
 def refresh() -> None:
     """Fetch the newest configurations."""

@@ -13,10 +13,14 @@ from typing import Any, TypeVar, cast
 
 from billiard import current_process
 from django.conf import settings
+from redis.asyncio import Redis
 
 from tsp.audit.stream import StreamTrail
 from tsp.conf import TspSettings
 from tsp.control import Control
+from tsp.gate import KmsGate
+from tsp.leases.fleet import renew_fleet
+from tsp.leases.journal import Journal
 
 SHIP_SECONDS = 5.0
 _LEASE_MS = 30_000
@@ -36,12 +40,14 @@ class Worker:
     """
 
     def __init__(self, conf: TspSettings, folder: Path) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.control = Control(conf, folder, worker=True)
-        if self.control.redis is None:
+        if not conf.redis_url:
             raise ValueError("workers need Redis: set TSP_REDIS_URL")
-        self._redis = self.control.redis
-        self._lease = f"cmk:{conf.vendor}:ship"
+        self.conf, self.loop = conf, asyncio.new_event_loop()
+        self.control = Control(conf, folder, worker=True)
+        self._redis = cast(Redis, self.control.redis)
+        self._vendor, self._lease = conf.vendor, f"cmk:{conf.vendor}:ship"
+        self._gate = KmsGate()
+        self._journal = Journal(self.control.trail, conf.vendor, f"{conf.name}-worker")
         self._token = secrets.token_hex(16)
         self.run(self.control.start())
 
@@ -49,11 +55,24 @@ class Worker:
         """What `work` returns; it runs in this process's loop, to which the connections belong."""
         return self.loop.run_until_complete(work)
 
+    def close(self) -> None:
+        """Let go of files, connections and threads."""
+        self.run(self.control.close())
+        self._gate.close()
+        self.loop.close()
+
     async def refresh(self) -> None:
         """The newest configurations, and what this process's own spool holds since Redis was away."""
         if isinstance(self.control.trail, StreamTrail):
             await self.control.trail.probe()
         await self.control.configs.refresh()
+
+    async def renew(self) -> int:
+        """Prove the fleet's leased keys that are due: how many the tenants' key services confirmed."""
+        await self.refresh()
+        done = await renew_fleet(self._redis, self._vendor, self.control.configs, self._gate, self._journal)
+        await self._journal.drained()
+        return done.proved
 
     async def ship(self, seconds: float = SHIP_SECONDS) -> bool:
         """Ship for `seconds`; False at once if another worker does."""

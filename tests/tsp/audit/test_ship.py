@@ -78,7 +78,7 @@ async def _round(shipper: Shipper) -> None:
 
 async def test_events_arrive_in_order_and_are_gone(spool: SpoolTrail, ship: Make) -> None:
     receiver = Receiver()
-    receiver.batch = 10
+    receiver.batch = 10  # type: ignore[misc]
     made = [event() for _ in range(35)]
     await spool.record(made)
 

@@ -24,7 +24,7 @@ class Command(BaseCommand):
         asyncio.run(self._handle(options["redrive"]))
 
     async def _handle(self, tenant: str | None) -> None:
-        places: list[DeadFiles | StreamSource] = [DeadFiles(Path(settings.TSP_STATE_DIR) / "audit" / "dead")]
+        places: list[DeadFiles | StreamSource] = [DeadFiles(Path(settings.TSP_STATE_DIR) / "proxy" / "audit" / "dead")]
         redis = connect(settings.TSP_REDIS_URL) if settings.TSP_REDIS_URL else None
         if redis is not None:
             places.append(StreamSource(redis, settings.CMK_VENDOR))
