@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from encrypted_fields.conf import Conf, conf
 from encrypted_fields.core import protocol
 from encrypted_fields.core.errors import CmkError, TspUnreachable
 from encrypted_fields.core.memory import wipe
-from encrypted_fields.core.protocol import BadReply, Metadata, WrappedKey
+from encrypted_fields.core.protocol import BadReply, Derived, Metadata, WrappedKey
 
 MAX_REPLY = 16 * 1024 * 1024
 _BROKEN = (ConnectionError, http.client.BadStatusLine, http.client.CannotSendRequest)
@@ -80,6 +80,14 @@ class TspClient:
             raise
         return found
 
+    def rekey(self, about: Metadata, edek: bytes, new_tenant: str) -> WrappedKey:
+        """The key of an EDEK, wrapped anew for `new_tenant`, which may be the same one. The old EDEK stays usable."""
+        return protocol.wrapped(self._call(protocol.REKEY, protocol.rekey_body(about, edek, new_tenant)))
+
+    def derive(self, about: Metadata, paths: Mapping[str, Sequence[str]], kind: str) -> Derived:
+        """Keys made of the tenant's secrets: `paths` are derivation paths by secret path, `kind` the secrets' type."""
+        return protocol.derived(self._call(protocol.DERIVE, protocol.derive_body(about, paths, kind)), paths)
+
     def _call(self, route: str, body: dict[str, Any]) -> Any:
         """The parsed reply. One second try: on a kept connection that the proxy had closed, or after "try again"."""
         deadline = time.monotonic() + self._settings.total_seconds
@@ -109,12 +117,13 @@ class TspClient:
         raise failure  # outside the except blocks, so that no request rides along
 
     def _has_connection(self) -> bool:
-        return getattr(self._local, "connection", None) is not None and self._local.pid == os.getpid()
+        kept: _Kept | None = getattr(self._local, "kept", None)
+        return kept is not None and kept.pid == os.getpid()
 
     def _send(self, route: str, data: bytes, deadline: float, *, fresh: bool) -> tuple[int, bytes]:
         if fresh:
             self._connect(deadline)
-        connection: http.client.HTTPConnection = self._local.connection
+        connection = self._local.kept.connection
         headers = {
             "Authorization": f"cmk {self._settings.api_key}",
             "Content-Type": "application/json",
@@ -126,35 +135,43 @@ class TspClient:
             connection.request("POST", self._base + route, data, headers)
             response = connection.getresponse()
             reply = bytearray()
-            while part := response.read(65_536):
+            while part := response.read1(65_536):  # one receive at a time: `read` would wait for all, past the limit
                 reply += part
                 if len(reply) > MAX_REPLY:
                     raise http.client.HTTPException("the reply is too long")
                 _limit(connection, deadline)
+            if response.length:
+                raise http.client.HTTPException("the reply is cut")
+            response.close()
             kept = not response.will_close
             return response.status, bytes(reply)
         finally:
             if not kept:
-                self._drop()
+                self._local.kept = None
 
     def _connect(self, deadline: float) -> None:
-        self._drop()
+        self._local.kept = None
         seconds = min(self._settings.connect_seconds, _left(deadline))
         connection: http.client.HTTPConnection
         if self._tls is None:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=seconds)
         else:
             connection = http.client.HTTPSConnection(self._host, self._port, timeout=seconds, context=self._tls)
+        kept = _Kept(connection)
         connection.connect()
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._local.connection, self._local.pid = connection, os.getpid()
+        self._local.kept = kept
 
-    def _drop(self) -> None:
-        connection = getattr(self._local, "connection", None)
-        self._local.connection = None
-        # A connection from before a fork is shared with the parent: let go of it without a TLS goodbye.
-        if connection is not None and self._local.pid == os.getpid():
-            connection.close()
+
+class _Kept:
+    """A connection of one thread of one process, closed when nobody holds it. Closing sends no TLS goodbye, so that a
+    forked child may let go of its parent's."""
+
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
+        self.connection, self.pid = connection, os.getpid()
+
+    def __del__(self) -> None:
+        self.connection.close()
 
 
 _client: KeyService | None = None

@@ -22,7 +22,6 @@ class Conf:
 
     tsp_url: str
     api_key: str = field(repr=False)
-    requesting_id: str = "django"
     ca_file: str | None = None
     allow_http: bool = False
     connect_seconds: float = 2.0
@@ -36,7 +35,6 @@ def conf() -> Conf:
     found = Conf(
         tsp_url=url,
         api_key=key,
-        requesting_id=getattr(settings, "CMK_REQUESTING_ID", "django"),
         ca_file=getattr(settings, "CMK_TSP_CA_FILE", None),
         allow_http=getattr(settings, "CMK_TSP_ALLOW_HTTP", False),
         connect_seconds=float(getattr(settings, "CMK_TSP_CONNECT_SECONDS", 2.0)),
@@ -52,6 +50,12 @@ def default_tenant_from() -> str | Callable[..., Any] | None:
     """CMK_TENANT_FROM: for models and fields that do not say where their tenant is."""
     found: str | Callable[..., Any] | None = getattr(settings, "CMK_TENANT_FROM", None)
     return found
+
+
+@lru_cache(maxsize=1)
+def requesting_id() -> str:
+    """CMK_REQUESTING_ID: this service's name in the tenant's audit trail. Needs no proxy, as tests in memory have none."""
+    return str(getattr(settings, "CMK_REQUESTING_ID", "django"))
 
 
 def url_problem(url: str, *, allow_http: bool) -> str | None:
@@ -86,6 +90,7 @@ def _text(name: str) -> str:
 def _forget(*, setting: str, **_: Any) -> None:
     if setting.startswith("CMK_"):
         conf.cache_clear()
+        requesting_id.cache_clear()
 
 
 setting_changed.connect(_forget, dispatch_uid="encrypted_fields.conf")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from encrypted_fields.conf import conf
+from encrypted_fields import conf
 from encrypted_fields.core.protocol import Metadata
 
 _tenant: ContextVar[str | None] = ContextVar("cmk_tenant", default=None)
@@ -92,7 +92,7 @@ def metadata(tenant: str, label: str, object_id: str | None) -> Metadata:
     facts = _facts.get()
     return Metadata(
         tenant=tenant,
-        requesting_id=facts.requesting_id or conf_requesting_id(),
+        requesting_id=facts.requesting_id or conf.requesting_id(),
         data_label=label,
         source_ip=facts.source_ip,
         object_id=object_id,
@@ -100,6 +100,3 @@ def metadata(tenant: str, label: str, object_id: str | None) -> Metadata:
         custom=facts.custom,
     )
 
-
-def conf_requesting_id() -> str:
-    return conf().requesting_id

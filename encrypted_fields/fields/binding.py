@@ -8,7 +8,9 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist
+from django.core.signals import setting_changed
 from django.db import models
 
 from encrypted_fields.conf import default_tenant_from
@@ -174,3 +176,13 @@ def _local_column(model: type[models.Model], source: str | Callable[..., Any] | 
         if isinstance(source, str) and source in (field.name, field.attname):
             return field.attname
     return None
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "CMK_TENANT_FROM":
+        for model in apps.get_models():
+            for field in model._meta.local_fields:
+                field.__dict__.pop("binding", None)
+
+
+setting_changed.connect(_forget, dispatch_uid="encrypted_fields.fields.binding")

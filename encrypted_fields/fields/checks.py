@@ -52,19 +52,25 @@ def _of_model(field: EncryptedField[Any, Any]) -> list[tuple[str, str, str]]:
         found.append(("E005", "the database cannot order by it", "Remove it from Meta.ordering."))
     if name in _names([meta.get_latest_by] if isinstance(meta.get_latest_by, str) else meta.get_latest_by or ()):
         found.append(("E011", "the database cannot order by it", "Remove it from Meta.get_latest_by."))
-    together = [*meta.unique_together, *(one.fields for one in meta.constraints if isinstance(one, models.UniqueConstraint))]
-    if any(name in fields for fields in together):
+    unique = [one for one in meta.constraints if isinstance(one, models.UniqueConstraint)]
+    together = [*meta.unique_together, *(one.fields for one in unique)]
+    if any(name in fields for fields in together) or any(name in _inside(one.expressions) for one in unique):
         found.append(("E006", "a unique constraint compares ciphertext, which never repeats", "Remove it from the constraint."))
-    if any(name in {one.lstrip("-") for one in index.fields} for index in meta.indexes):
+    if any(name in {one.lstrip("-") for one in index.fields} | _inside(index.expressions) for index in meta.indexes):
         found.append(("E007", "an index over ciphertext finds nothing", "Remove it from Meta.indexes."))
     return found
 
 
 def _names(ordering: Any) -> set[str]:
-    found = set()
-    for one in ordering or ():
-        inner = one
-        while hasattr(inner, "expression"):
-            inner = inner.expression
-        found.add(str(getattr(inner, "name", inner)).lstrip("-"))
+    return {one.lstrip("-") if isinstance(one, str) else "" for one in ordering or ()} | _inside(ordering)
+
+
+def _inside(expressions: Any) -> set[str]:
+    """The names that expressions refer to."""
+    found: set[str] = set()
+    for one in expressions or ():
+        if isinstance(one, models.F):
+            found.add(one.name)
+        elif hasattr(one, "get_source_expressions"):
+            found |= _inside(one.get_source_expressions())
     return found
