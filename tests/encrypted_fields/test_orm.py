@@ -49,7 +49,11 @@ def test_a_save_asks_for_one_key_that_the_fields_of_the_row_share(cmk_tsp: Memor
     assert edek(one, "diagnosis") == edek(one, "born") == edek(one, "file_number")
     about = cmk_tsp.calls[0].about
     assert (about.tenant, about.data_label, about.object_id, about.requesting_id) == (
-        "north", "sample_app.patient", str(one.pk), "tests")
+        "north",
+        "sample_app.patient",
+        str(one.pk),
+        "tests",
+    )
 
 
 def test_a_row_without_values_asks_for_nothing(cmk_tsp: MemoryTsp) -> None:
@@ -301,9 +305,17 @@ def test_update_takes_case_when_value_and_coalesce(cmk_tsp: MemoryTsp) -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    [F("name"), F("born"), Concat("name", Value("x")), Upper("diagnosis"), Upper(Value("x")), F("file_number") + 1,
-     Case(When(name="x", then=F("name")), default=Value("y")), Subquery(Patient.objects.values("name")[:1])],
-    ids=str,
+    [
+        F("name"),
+        F("born"),
+        Concat("name", Value("x")),
+        Upper("diagnosis"),
+        Upper(Value("x")),
+        F("file_number") + 1,
+        Case(When(name="x", then=F("name")), default=Value("y")),
+        Subquery(Patient.objects.values("name")[:1]),
+    ],
+    ids=lambda expression: type(expression).__name__,
 )
 def test_refuses_what_the_database_would_compute(cmk_tsp: MemoryTsp, expression: Any) -> None:
     one = person()
@@ -340,17 +352,20 @@ def test_upsert_by_the_bound_key_works_and_by_another_is_refused(cmk_tsp: Memory
     one = person()
     again = Patient(pk=one.pk, tenant_id="north", diagnosis="cold")
     Patient.objects.bulk_create(
-        [again], update_conflicts=True, unique_fields=["id"], update_fields=["diagnosis", "tenant_id"])
+        [again], update_conflicts=True, unique_fields=["id"], update_fields=["diagnosis", "tenant_id"]
+    )
     assert Patient.objects.get().diagnosis == "cold"
     with pytest.raises(ValueError, match="Add 'tenant_id' to update_fields"), atomic():
         Patient.objects.bulk_create([again], update_conflicts=True, unique_fields=["id"], update_fields=["diagnosis"])
     with pytest.raises(ValueError, match="bound to the primary key"), atomic():
         Patient.objects.bulk_create(
-            [again], update_conflicts=True, unique_fields=["name"], update_fields=["diagnosis", "tenant_id"])
+            [again], update_conflicts=True, unique_fields=["name"], update_fields=["diagnosis", "tenant_id"]
+        )
     with tenant("north"):
         Note.objects.create(title="t", body="b")
         Note.objects.bulk_create(
-            [Note(title="t", body="c")], update_conflicts=True, unique_fields=["title"], update_fields=["body"])
+            [Note(title="t", body="c")], update_conflicts=True, unique_fields=["title"], update_fields=["body"]
+        )
         assert Note.objects.get().body == "c"
     Patient.objects.bulk_create([again], ignore_conflicts=True)
     assert Patient.objects.get().diagnosis == "cold"
@@ -384,10 +399,14 @@ def test_values_bring_what_they_need_and_return_what_was_asked(cmk_tsp: MemoryTs
     """The key and the tenant are selected along, unseen, and never shift ORDER BY or other columns."""
     people(4)
     assert Patient.objects.values("name", "diagnosis").order_by("-name")[0] == {"name": "n00003", "diagnosis": "d3"}
-    assert list(Patient.objects.order_by("-name").values_list("diagnosis", "name")[1:3]) == [("d2", "n00002"), ("d1", "n00001")]
+    assert list(Patient.objects.order_by("-name").values_list("diagnosis", "name")[1:3]) == [
+        ("d2", "n00002"),
+        ("d1", "n00001"),
+    ]
     assert list(Patient.objects.values_list("diagnosis", flat=True).order_by("name")) == ["d0", "d1", "d2", "d3"]
-    assert Patient.objects.values("diagnosis", n=Length("name"), alias=F("file_number")).order_by("alias" if False else "name")[2] == {
-        "diagnosis": "d2", "n": 6, "alias": 2}
+    assert Patient.objects.values("diagnosis", n=Length("name"), alias=F("file_number")).order_by(
+        "alias" if False else "name"
+    )[2] == {"diagnosis": "d2", "n": 6, "alias": 2}
     row = Patient.objects.extra(select={"one": "1"}).values("one", "diagnosis").order_by("name")[0]
     assert row == {"one": 1, "diagnosis": "d0"}
     assert Patient.objects.values_list("diagnosis", flat=True).get(name="n00001") == "d1"
@@ -417,7 +436,9 @@ def test_aggregation_over_models_with_encrypted_fields(cmk_tsp: MemoryTsp) -> No
         Visit.objects.create(patient=one, clinic=clinic, report="r")
     found = Patient.objects.annotate(n=Count("visits"), last=Max("visits__day")).order_by("name")
     assert [(row.n, row.diagnosis) for row in found] == [(1, "d0"), (1, "d1")]
-    labelled = Patient.objects.annotate(known=Case(When(diagnosis__isnull=False, then=Value("yes")), default=Value("no")))
+    labelled = Patient.objects.annotate(
+        known=Case(When(diagnosis__isnull=False, then=Value("yes")), default=Value("no"))
+    )
     assert {row.known for row in labelled} == {"yes"}
 
 
