@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from encrypted_fields.core.errors import CmkError, from_code
 
 DEK_BYTES = 32
+DERIVED_BYTES = 64
 MAX_EDEK = 4096
 PREFIX = "/api/1/"
 WRAP = "document/wrap"
@@ -70,6 +71,29 @@ class WrappedKey:
         raise TypeError("a data key cannot be pickled")
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class DerivedKey:
+    """64 bytes derived from the tenant secret number `secret`, and whether new values are made with it."""
+
+    secret: int
+    key: bytearray
+    current: bool
+
+    def __repr__(self) -> str:
+        return f"<DerivedKey of secret {self.secret}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a derived key cannot be pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """The reply of derive: keys by secret path and derivation path, the current one first, then those in rotation."""
+
+    has_primary: bool
+    keys: Mapping[str, Mapping[str, Sequence[DerivedKey]]]
+
+
 def batch_wrap_body(metadata: Metadata, ids: Iterable[str]) -> dict[str, Any]:
     return {**metadata.body(), "documentIds": list(ids)}
 
@@ -84,6 +108,12 @@ def batch_unwrap_body(metadata: Metadata, edeks: Mapping[str, bytes]) -> dict[st
 
 def rekey_body(metadata: Metadata, edek: bytes, new_tenant: str) -> dict[str, Any]:
     return {**unwrap_body(metadata, edek), "newTenantId": new_tenant}
+
+
+def derive_body(metadata: Metadata, paths: Mapping[str, Iterable[str]], kind: str) -> dict[str, Any]:
+    """`kind` is "deterministic", "vector" or "search"; `paths` the derivation paths by secret path."""
+    asked = {secret: list(derivations) for secret, derivations in paths.items()}
+    return {**metadata.body(), "paths": asked, "derivationType": "sha512", "secretType": kind}
 
 
 def wrapped(reply: object) -> WrappedKey:
@@ -114,6 +144,18 @@ def batch(reply: object, asked: Iterable[str]) -> tuple[dict[str, Any], dict[str
     return keys, {name: error(failure) for name, failure in failures.items()}
 
 
+def derived(reply: object, paths: Mapping[str, Iterable[str]]) -> Derived:
+    """The reply of derive. BadReply unless each asked path has keys, exactly one of them current (rule 11)."""
+    has_primary = reply.get("hasPrimaryConfig") if isinstance(reply, dict) else None
+    if not isinstance(reply, dict) or not isinstance(has_primary, bool):
+        raise BadReply
+    found = {}
+    for secret, derivations in paths.items():
+        inner = _member(reply.get("derivedKeys"), secret)
+        found[secret] = {path: _derived_keys(_member(inner, path)) for path in derivations}
+    return Derived(has_primary, found)
+
+
 def error(body: object, http: int | None = None) -> CmkError:
     """The error that an envelope `{"code", "message"}` stands for; BadReply when it is not one."""
     if isinstance(body, dict):
@@ -139,6 +181,27 @@ def decode(text: str, *, most: int) -> bytes:
     if len(data) > most or encode(data) != text:
         raise BadReply
     return data
+
+
+def _member(reply: object, name: str) -> object:
+    if not isinstance(reply, dict) or name not in reply:
+        raise BadReply
+    return reply[name]
+
+
+def _derived_keys(listed: object) -> list[DerivedKey]:
+    found: dict[int, DerivedKey] = {}
+    for entry in listed if isinstance(listed, list) else []:
+        key = bytearray(decode(_text(entry, "derivedKey"), most=DERIVED_BYTES))
+        number, current = _member(entry, "tenantSecretId"), _member(entry, "current")
+        if type(number) is not int or not 0 < number < 2**32 or not isinstance(current, bool):
+            raise BadReply
+        if number in found or len(key) != DERIVED_BYTES:
+            raise BadReply
+        found[number] = DerivedKey(number, key, current)
+    if sum(key.current for key in found.values()) != 1:
+        raise BadReply
+    return sorted(found.values(), key=lambda key: not key.current)
 
 
 def _text(reply: object, name: str) -> str:
