@@ -56,6 +56,7 @@ class Configs:
         self._lock = asyncio.Lock()
         self._restored = self._fetched = False
         self._after, self._failures = 0, 0
+        self._disabled: frozenset[int] = frozenset()
         self._heard = self._reported = time.monotonic()
 
     @staticmethod
@@ -111,6 +112,7 @@ class Configs:
             if not self._restored:
                 await asyncio.to_thread(self._entrance.restore)
                 self._after, self._restored = self._shelf.after, True
+                self._disabled = frozenset(self._shelf.disabled)
             due = self._entrance.due()
             try:
                 await self._fetch()
@@ -120,6 +122,7 @@ class Configs:
                 overdue = time.monotonic() - self._heard > _ALARM_SECONDS
                 _log.log(logging.ERROR if overdue else logging.WARNING, "the feed cannot be read: %s", error)
             await self._entrance.again(due)
+            await self._entrance.switch(self._disabled)  # what a full trail kept from being switched off
             await self._tell_portal()
 
     @property
@@ -139,7 +142,8 @@ class Configs:
             if page.damaged:
                 _log.error("%d records of the feed are damaged and are left out", page.damaged)
             await self._entrance.take(page.records)
-            await self._entrance.switch(set(page.disabled))
+            self._disabled = frozenset(page.disabled)
+            await self._entrance.switch(self._disabled)
             more = page.more and page.last > self._after
             self._after = max(self._after, page.last)
             await asyncio.to_thread(self._note)

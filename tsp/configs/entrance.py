@@ -93,7 +93,7 @@ class Entrance:
         shared = await self._shared.get(left) if self._shared and left else {}
         await asyncio.gather(*(self._admit(record, shared.get(key)) for key, record in left.items()))
 
-    async def switch(self, disabled: set[int]) -> None:
+    async def switch(self, disabled: frozenset[int]) -> None:
         """Switch off exactly `disabled`. A SIEM that goes off is told first; one that cannot be told stays on."""
         for name in self._roster.touched(disabled):
             try:

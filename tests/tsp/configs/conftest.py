@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from encrypted_fields.core.errors import AuditUnavailable
 from tests.support.people import VENDOR, private_keys
 from tsp.audit.queue import MAX_EVENT
 from tsp.config_feed import FeedError, Page, Result
@@ -46,8 +47,11 @@ class Mail:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, AuditEvent]] = []
+        self.full = False
 
     async def put(self, addressed: Collection[tuple[str, AuditEvent]]) -> None:
+        if self.full:
+            raise AuditUnavailable
         for _, event in addressed:
             assert len(events.dump(event)) < MAX_EVENT
         self.sent.extend(addressed)

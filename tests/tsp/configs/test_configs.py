@@ -224,11 +224,10 @@ async def test_what_another_proxy_accepted_is_not_tried_out_again(world: World, 
 
 
 async def test_a_redis_that_is_down_does_not_keep_a_configuration_out(world: World) -> None:
-    from redis.asyncio import Redis
-
     from tests.support.processes import free_port
+    from tsp.audit.stream import connect
 
-    redis = Redis(port=free_port())
+    redis = connect(f"redis://127.0.0.1:{free_port()}/0")
     configs = world.restart(shared=SharedMarks(redis, VENDOR))
     world.feed.records = _chain(world, 1)
 
@@ -419,6 +418,30 @@ async def test_what_is_switched_off_stays_off_after_a_restart_without_the_broker
 
     with pytest.raises(NoPrimaryKms):
         again.tenant(NORTH).primary()
+
+
+async def test_a_siem_that_cannot_be_told_stays_on_until_it_can(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-6: neither a new version nor the broker's switch silences a SIEM while the trail is full."""
+    monkeypatch.setattr("tsp.siem.webhook.SignedWebhook.send", lambda sink, events: None)
+    body = SiemBody("webhook", {"url": "https://siem.example", "secret": "whsec_" + "A" * 32})
+    first = sealed_record(document(config=5, body=body))
+    configs = world.restart()
+    world.feed.records = [first]
+    await configs.refresh()
+
+    world.mail.full = True
+    world.feed.disabled = [5]
+    world.feed.records = [sealed_record(document(config=5, body=body, version=2, previous=first.hash))]
+    await configs.refresh()
+    siem = configs.tenant(NORTH).siem
+    assert siem is not None
+    assert siem.version == 1
+    assert world.feed.results[-1].reason == "audit_unavailable"
+
+    world.mail.full = False
+    await configs.refresh()
+    assert configs.tenant(NORTH).siem is None
+    assert next(queue for queue, event in world.mail.sent if event.action == "siem.changed") == "north~5~1"
 
 
 async def test_nothing_readable_lies_on_the_disk(world: World) -> None:
