@@ -14,7 +14,9 @@ from encrypted_fields.conf import url_problem
 @checks.register(checks.Tags.security)
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
     """Nothing to say for a project whose models hold no encrypted field."""
-    if not any(getattr(field, "cmk_encrypted", False) for model in apps.get_models() for field in model._meta.local_fields):
+    if not any(
+        getattr(field, "cmk_encrypted", False) for model in apps.get_models() for field in model._meta.local_fields
+    ):
         return []
     found: list[checks.CheckMessage] = []
     url = getattr(settings, "CMK_TSP_URL", None)

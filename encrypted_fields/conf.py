@@ -54,7 +54,7 @@ def default_tenant_from() -> str | Callable[..., Any] | None:
 
 @lru_cache(maxsize=1)
 def requesting_id() -> str:
-    """CMK_REQUESTING_ID: this service's name in the tenant's audit trail. Needs no proxy, as tests in memory have none."""
+    """CMK_REQUESTING_ID: this service's name in the tenant's audit trail. Needs no proxy."""
     return str(getattr(settings, "CMK_REQUESTING_ID", "django"))
 
 
@@ -83,7 +83,9 @@ def _is_loopback(host: str) -> bool:
 def _text(name: str) -> str:
     value = getattr(settings, name, None)
     if not isinstance(value, str) or not value:
-        raise ImproperlyConfigured(f"set {name}: encrypted fields need the tenant security proxy to seal and open values")
+        raise ImproperlyConfigured(
+            f"set {name}: encrypted fields need the tenant security proxy to seal and open values"
+        )
     return value
 
 

@@ -78,7 +78,7 @@ def agreed(row: str | None) -> str:
     if row is None:
         if active is None:
             raise NoTenant(
-                "no tenant: give the field tenant_from=\"<attribute of the row>\", or activate one "
+                'no tenant: give the field tenant_from="<attribute of the row>", or activate one '
                 "with `with tenant(name):` or the middleware"
             )
         return active
@@ -99,4 +99,3 @@ def metadata(tenant: str, label: str, object_id: str | None) -> Metadata:
         request_id=facts.request_id,
         custom=facts.custom,
     )
-

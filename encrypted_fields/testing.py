@@ -27,7 +27,6 @@ from encrypted_fields.core.errors import (
 )
 from encrypted_fields.core.protocol import Metadata, WrappedKey
 
-
 CONFIG = 1  # the number of every tenant's only key configuration
 
 
@@ -144,10 +143,11 @@ def stored_bytes(obj: models.Model, field: str) -> bytes | None:
     model = found.model
     connection = connections[obj._state.db or router.db_for_read(model)]
     pk = model._meta.pk
+    quote: Any = connection.ops.quote_name
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {connection.ops.quote_name(found.column)} FROM {connection.ops.quote_name(model._meta.db_table)}"  # noqa: S608
-            f" WHERE {connection.ops.quote_name(pk.column)} = %s",
+            f"SELECT {quote(found.column)} FROM {quote(model._meta.db_table)}"  # noqa: S608
+            f" WHERE {quote(pk.column)} = %s",
             [pk.get_db_prep_value(getattr(obj, pk.attname), connection)],
         )
         row = cursor.fetchone()

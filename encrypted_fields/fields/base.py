@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from django.db import models
 from django.db.models.fields.related import RelatedField
@@ -50,7 +50,7 @@ class EncryptedField(_Field[_ST, _GT]):
     def __new__(cls, base_field: models.Field[_ST, _GT], **_: Any) -> Self:
         if not isinstance(base_field, models.Field) or isinstance(base_field, (*_REFUSED, EncryptedField)):
             raise TypeError(f"EncryptedField wraps a plain field such as models.TextField(), not {base_field!r}")
-        return super().__new__(_class_for(type(base_field)))  # type: ignore[arg-type]
+        return cast(Self, super().__new__(_class_for(cast(Any, type(base_field)))))
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class EncryptedField(_Field[_ST, _GT]):
     # --- the inner field's behaviour
 
     @cached_property
-    def validators(self) -> list[Any]:  # type: ignore[override]
+    def validators(self) -> list[Any]:
         return list(self.inner.validators)
 
     @cached_property
@@ -149,13 +149,13 @@ class EncryptedField(_Field[_ST, _GT]):
 
     # --- reading
 
-    def get_col(self, alias: str | None, output_field: Any = None) -> EncryptedCol:  # type: ignore[override]
+    def get_col(self, alias: Any, output_field: Any = None) -> EncryptedCol:
         if alias == self.model._meta.db_table and output_field in (None, self):
             return self.cached_col
         return EncryptedCol(alias, self, output_field)
 
     @cached_property
-    def cached_col(self) -> EncryptedCol:  # type: ignore[override]
+    def cached_col(self) -> EncryptedCol:
         return EncryptedCol(self.model._meta.db_table, self)
 
     def get_db_converters(self, connection: Any) -> list[Any]:
@@ -176,7 +176,9 @@ class EncryptedField(_Field[_ST, _GT]):
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         """The value with its row, to be sealed when the whole statement is known; unopened bytes as they are."""
         unopened = isinstance(model_instance.__dict__.get(self.attname), Sealed | Locked)
-        if type(self.inner).pre_save is not models.Field.pre_save and (not unopened or getattr(self, "auto_now", False)):
+        if type(self.inner).pre_save is not models.Field.pre_save and (
+            not unopened or getattr(self, "auto_now", False)
+        ):
             super().pre_save(model_instance, add)  # may set the attribute, as auto_now does
         value = value_to_seal(self, model_instance, add)
         return value if value is None or isinstance(value, Sealed) else Pending(self, model_instance, value)
@@ -196,7 +198,7 @@ class EncryptedField(_Field[_ST, _GT]):
         raise refused(self)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _class_for(inner: type[models.Field[Any, Any]]) -> type[EncryptedField[Any, Any]]:
     # A subclass of both, so that forms, admin and serializers, which go by class, treat it as the inner field.
     return type(f"Encrypted{inner.__name__}", (EncryptedField, inner), {"__module__": __name__})

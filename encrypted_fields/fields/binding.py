@@ -58,7 +58,9 @@ class Binding:
         bound = stored[4] == 1
         if self.binds_row and not bound:
             raise InvalidCiphertext
-        return key.open(stored[HEAD + int.from_bytes(stored[5:HEAD], "big") :], self._aad(tenant, row if bound else None))
+        return key.open(
+            stored[HEAD + int.from_bytes(stored[5:HEAD], "big") :], self._aad(tenant, row if bound else None)
+        )
 
     def row(self, pk: object) -> bytes | None:
         """Canonical bytes of the primary key; None when this field does not bind rows."""
@@ -125,7 +127,7 @@ def tenant_source(field: EncryptedField[Any, Any]) -> str | Callable[..., Any] |
 
 
 def binds_row(field: EncryptedField[Any, Any]) -> bool:
-    """By default when the primary key has a Python default, so that it is known before the row is; `bind_row` decides."""
+    """`bind_row`, else when the primary key has a Python default and is therefore known before the row is."""
     if field.bind_row is not None:
         return field.bind_row
     pk = field.model._meta.pk

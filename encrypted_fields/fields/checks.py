@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 def problems(field: EncryptedField[Any, Any]) -> list[checks.CheckMessage]:
     found = [*_of_field(field), *_of_model(field)]
-    return [checks.Error(f"{field.name} is encrypted: {text}", hint=hint, obj=field, id=f"encrypted_fields.{code}") for code, text, hint in found]
+    return [
+        checks.Error(f"{field.name} is encrypted: {text}", hint=hint, obj=field, id=f"encrypted_fields.{code}")
+        for code, text, hint in found
+    ]
 
 
-def _of_field(field: EncryptedField[Any, Any]) -> list[tuple[str, str, str]]:
+def _of_field(field: Any) -> list[tuple[str, str, str]]:
     found = []
     if field.primary_key:
         found.append(("E003", "it cannot be the primary key", "Use a UUIDField with default=uuid.uuid4."))
@@ -34,8 +37,11 @@ def _of_field(field: EncryptedField[Any, Any]) -> list[tuple[str, str, str]]:
         found.append(("E004", "the database cannot encrypt db_default", "Use default=."))
     if field.bind_row and not pk_is_client_made(field.model._meta.pk):
         found.append(
-            ("E008", "bind_row=True needs a primary key that is known before the row is inserted",
-             "Use a UUIDField with default=uuid.uuid4 as primary key, or leave bind_row out.")
+            (
+                "E008",
+                "bind_row=True needs a primary key that is known before the row is inserted",
+                "Use a UUIDField with default=uuid.uuid4 as primary key, or leave bind_row out.",
+            )
         )
     source = tenant_source(field)
     if isinstance(source, str):
@@ -55,7 +61,9 @@ def _of_model(field: EncryptedField[Any, Any]) -> list[tuple[str, str, str]]:
     unique = [one for one in meta.constraints if isinstance(one, models.UniqueConstraint)]
     together = [*meta.unique_together, *(one.fields for one in unique)]
     if any(name in fields for fields in together) or any(name in _inside(one.expressions) for one in unique):
-        found.append(("E006", "a unique constraint compares ciphertext, which never repeats", "Remove it from the constraint."))
+        found.append(
+            ("E006", "a unique constraint compares ciphertext, which never repeats", "Remove it from the constraint.")
+        )
     if any(name in {one.lstrip("-") for one in index.fields} | _inside(index.expressions) for index in meta.indexes):
         found.append(("E007", "an index over ciphertext finds nothing", "Remove it from Meta.indexes."))
     return found
@@ -70,7 +78,7 @@ def _inside(expressions: Any) -> set[str]:
     found: set[str] = set()
     for one in expressions or ():
         if isinstance(one, models.F):
-            found.add(one.name)
+            found.add(str(getattr(one, "name", "")))
         elif hasattr(one, "get_source_expressions"):
             found |= _inside(one.get_source_expressions())
     return found

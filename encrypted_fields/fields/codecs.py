@@ -36,16 +36,33 @@ def _dump_datetime(value: datetime.datetime) -> bytes:
 
 
 CODECS = [
-    Codec(b"s", str, lambda value: value.encode("utf-8", "surrogatepass"), lambda data: data.decode("utf-8", "surrogatepass")),
+    Codec(
+        b"s",
+        str,
+        lambda value: value.encode("utf-8", "surrogatepass"),
+        lambda data: data.decode("utf-8", "surrogatepass"),
+    ),
     Codec(b"b", bool, lambda value: b"\x01" if value else b"\x00", lambda data: data == b"\x01"),
     Codec(b"i", int, lambda value: b"%d" % value, int),
     Codec(b"f", float, lambda value: struct.pack(">d", value), lambda data: struct.unpack(">d", data)[0]),
     Codec(b"d", Decimal, lambda value: str(value).encode(), lambda data: Decimal(data.decode())),
     # a datetime is a date, so it comes first
     Codec(b"m", datetime.datetime, _dump_datetime, lambda data: datetime.datetime.fromisoformat(data.decode())),
-    Codec(b"D", datetime.date, lambda value: value.isoformat().encode(), lambda data: datetime.date.fromisoformat(data.decode())),
-    Codec(b"t", datetime.time, lambda value: value.isoformat().encode(), lambda data: datetime.time.fromisoformat(data.decode())),
-    Codec(b"p", datetime.timedelta, lambda value: b"%d" % (value // _MICROSECOND), lambda data: int(data) * _MICROSECOND),
+    Codec(
+        b"D",
+        datetime.date,
+        lambda value: value.isoformat().encode(),
+        lambda data: datetime.date.fromisoformat(data.decode()),
+    ),
+    Codec(
+        b"t",
+        datetime.time,
+        lambda value: value.isoformat().encode(),
+        lambda data: datetime.time.fromisoformat(data.decode()),
+    ),
+    Codec(
+        b"p", datetime.timedelta, lambda value: b"%d" % (value // _MICROSECOND), lambda data: int(data) * _MICROSECOND
+    ),
     Codec(b"u", uuid.UUID, lambda value: value.bytes, lambda data: uuid.UUID(bytes=data)),
     Codec(b"y", bytes, bytes, bytes),
     Codec(b"y", bytearray, bytes, bytes),

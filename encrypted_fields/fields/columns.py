@@ -31,7 +31,7 @@ class EncryptedCol(Col):
     target: Any
     alias: Any
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
         reader = compiler.__dict__.get("cmk_reader")
         if compiler.select is None:
             selecting = not isinstance(compiler, _OTHER) and _selects(compiler)
@@ -43,7 +43,7 @@ class EncryptedCol(Col):
             _Reader(compiler)
         return self.column_sql(compiler, connection)
 
-    def column_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def column_sql(self, compiler: Any, connection: Any) -> Any:
         """For what is known to be harmless: IS NULL, and keeping the column's own bytes."""
         return super().as_sql(compiler, connection)
 
@@ -62,7 +62,8 @@ def refused(field: Any) -> FieldError:
 def _selects(compiler: Any) -> bool:
     # An UPDATE that touches several tables runs a SELECT of its own first; its SET clause comes later or without it.
     if isinstance(compiler, sql.SQLUpdateCompiler):
-        return bool(compiler.query.related_updates) or compiler.query.count_active_tables() != 1
+        query: Any = compiler.query
+        return bool(query.related_updates) or query.count_active_tables() != 1
     return True
 
 
@@ -114,7 +115,9 @@ class _Reader:
             if not isinstance(expression, EncryptedCol):
                 _refuse_inside(expression)
             elif index in of_instances:
-                self._group(self._lazy, expression, of_instances[index]).positions.append((starts[index], expression.target))
+                self._group(self._lazy, expression, of_instances[index]).positions.append(
+                    (starts[index], expression.target)
+                )
             else:
                 self._refuse_shape(expression.target)
                 self._group(self._eager, expression, 0).positions.append((starts[index], expression.target))
@@ -222,7 +225,9 @@ def _tenant_field(binding: Any) -> Any:
     return next((field for field in binding.model._meta.local_concrete_fields if field.attname == name), None)
 
 
-def _position(columns: dict[int, Any], starts: list[int], alias: Any, field: Any, *, of_child: bool = False) -> int | None:
+def _position(
+    columns: dict[int, Any], starts: list[int], alias: Any, field: Any, *, of_child: bool = False
+) -> int | None:
     if field is None:
         return None
     for index, column in columns.items():

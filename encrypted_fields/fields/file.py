@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 from django.core.files.base import File
 from django.db import models
@@ -22,13 +22,18 @@ from encrypted_fields.fields.binding import Binding, vars_of
 from encrypted_fields.fields.sealed import FORGED, WITHDRAWN
 from encrypted_fields.keys import new_dek, open_dek
 
+if TYPE_CHECKING:
+    _BytesFile = File[bytes]
+else:
+    _BytesFile = File
 
-class _Upload(File):
+
+class _Upload(_BytesFile):
     """What the Storage reads: the sealed form, made while it is read. It can be read again from the start."""
 
-    def __init__(self, source: File, dek: bytearray, edek: bytes, context: ValueContext) -> None:
+    def __init__(self, source: File[Any], dek: bytearray, edek: bytes, context: ValueContext) -> None:
         self._source, self._dek, self._edek, self._context = source, dek, edek, context
-        super().__init__(None, source.name)  # type: ignore[arg-type]
+        super().__init__(None, source.name)
         self._start()
 
     def _start(self) -> None:
@@ -38,17 +43,17 @@ class _Upload(File):
         self._read = 0
 
     @property
-    def size(self) -> int:  # type: ignore[override]
+    def size(self) -> int:
         plain = self._source.size
         chunks = max(1, -(-plain // CHUNK))
         return MAX_HEADER - MAX_EDEK + len(self._edek) + plain + chunks * TAG_BYTES
 
-    def read(self, size: int = -1) -> bytes:  # type: ignore[override]
-        data = cast(bytes, self.file.read(size))  # type: ignore[union-attr]
+    def read(self, size: int = -1) -> bytes:
+        data = cast(bytes, cast(Any, self.file).read(size))
         self._read += len(data)
         return data
 
-    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:  # type: ignore[override]
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
         self.seek(0)
         while data := self.read(chunk_size or CHUNK):
             yield data
@@ -76,7 +81,7 @@ class EncryptedFieldFile(FieldFile):
     field: Any
     instance: Any
 
-    def save(self, name: str, content: File, save: bool = True) -> None:  # type: ignore[override]
+    def save(self, name: str, content: Any, save: bool = True) -> None:
         """Seals `content` for this row. The key comes from the proxy before anything is stored."""
         binding: Binding = self.field.binding
         context, before = self._context(), self.__dict__.get("_file")
@@ -92,7 +97,7 @@ class EncryptedFieldFile(FieldFile):
         if save:
             self.instance.save()
 
-    save.alters_data = True  # type: ignore[attr-defined]
+    setattr(save, "alters_data", True)  # noqa: B010 - templates must not call it
 
     @property
     def locked(self) -> bool:
@@ -104,20 +109,20 @@ class EncryptedFieldFile(FieldFile):
         return False
 
     @property
-    def size(self) -> int:  # type: ignore[override]
+    def size(self) -> int:
         """Bytes of plaintext: of the upload, or as authenticated in the stored file."""
-        self._require_file()  # type: ignore[attr-defined]
-        if not self._committed:  # type: ignore[attr-defined]
+        _require(self)
+        if not cast(Any, self)._committed:
             return int(self.file.size)
         with self._open_stored() as file:
             return int(file.size)
 
-    def open(self, mode: str = "rb") -> Any:
+    def open(self, mode: str | None = "rb", *_: Any, **__: Any) -> Self:
         """The plaintext, seekable. KmsRefused and its like when access was withdrawn; InvalidCiphertext for a file that
         was cut, extended, spliced or moved."""
         if mode != "rb":
             raise ValueError("an encrypted file is opened for reading bytes; save() replaces it")
-        self._require_file()  # type: ignore[attr-defined]
+        _require(self)
         if getattr(self, "_file", None) is None or self._file.closed:
             self._file: Any = self._open_stored()
         else:
@@ -125,7 +130,7 @@ class EncryptedFieldFile(FieldFile):
         return self
 
     def _get_file(self) -> Any:
-        self._require_file()  # type: ignore[attr-defined]
+        _require(self)
         if getattr(self, "_file", None) is None:
             self._file = self._open_stored()
         return self._file
@@ -136,10 +141,10 @@ class EncryptedFieldFile(FieldFile):
     def _del_file(self) -> None:
         del self._file
 
-    file = property(_get_file, _set_file, _del_file)  # type: ignore[assignment]
+    file = property(_get_file, _set_file, _del_file)
 
     def _open_stored(self) -> _Opened:
-        stored = self.storage.open(self.name, "rb")
+        stored = self.storage.open(str(self.name), "rb")
         failure: CmkError | None = None
         try:
             context = self._context()
@@ -163,7 +168,11 @@ class EncryptedFieldFile(FieldFile):
         return ValueContext(binding.tenant_of(self.instance), binding.model_id, binding.field_id, row)
 
 
-class _Opened(File):
+def _require(file: Any) -> None:
+    file._require_file()
+
+
+class _Opened(_BytesFile):
     """An opened file that knows its length and closes the stored one with itself."""
 
     def __init__(self, reader: OpeningReader, stored: Any, name: str | None) -> None:
@@ -172,7 +181,7 @@ class _Opened(File):
         self._size, self._stored = reader.size, stored
 
     @property
-    def size(self) -> int:  # type: ignore[override]
+    def size(self) -> int:
         return self._size
 
     def close(self) -> None:
@@ -202,9 +211,9 @@ class EncryptedFileField(models.FileField):
         super().__init__(*args, **kwargs)
         self.field_id, self.model_id, self.tenant_from, self.bind_row = field_id, model_id, tenant_from, bind_row
 
-    def contribute_to_class(self, cls: type[models.Model], name: str, **kwargs: Any) -> None:  # type: ignore[override]
+    def contribute_to_class(self, cls: type[models.Model], name: str, *args: Any, **kwargs: Any) -> None:
         self.__dict__.pop("binding", None)
-        super().contribute_to_class(cls, name, **kwargs)
+        super().contribute_to_class(cls, name, *args, **kwargs)
         if self.column:
             setattr(cls, self.attname, self.descriptor_class(self))
 

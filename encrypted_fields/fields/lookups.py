@@ -10,11 +10,10 @@ from django.db.models.lookups import Exact, IsNull
 class EncryptedIsNull(IsNull):
     """`field__isnull=True`: NULL is stored as NULL, so the database knows."""
 
-    def process_lhs(self, compiler: Any, connection: Any, lhs: Any = None) -> tuple[str, list[Any]]:
+    def process_lhs(self, compiler: Any, connection: Any, lhs: Any = None) -> Any:
         column = lhs or self.lhs
         if hasattr(column, "column_sql"):
-            found: tuple[str, list[Any]] = column.column_sql(compiler, connection)
-            return found
+            return column.column_sql(compiler, connection)
         return super().process_lhs(compiler, connection, lhs)
 
 

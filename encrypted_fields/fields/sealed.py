@@ -159,7 +159,7 @@ class Sealed:
         self.stored, self.part, self.index = stored, part, index
 
     def open(self, field: EncryptedField[Any, Any], instance: models.Model | None) -> Any:
-        """The value, or Locked. TenantConflict when the active tenant is another; InvalidCiphertext for forged bytes."""
+        """The value, or Locked. TenantConflict if the active tenant is another; InvalidCiphertext for forged bytes."""
         stored, part, binding = bytes(self.stored), self.part, field.binding
         edek = edek_of(stored)
         own = part.tenant(self.index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.core.exceptions import FieldError
 from django.db.models import Case, QuerySet, When
@@ -42,10 +42,12 @@ class _Rows:
             )
         if source is not None and moving is None:
             names.append(source)
-        rows = QuerySet(model=compiler.query.model, query=query, using=compiler.using).values_list(*names)
+        rows: Any = QuerySet(model=compiler.query.model, query=query, using=compiler.using).values_list(*names)
         found = list(rows[: MOST_ROWS + 1])
         if len(found) > MOST_ROWS:
-            raise ValueError(f"an update of encrypted fields reaches at most {MOST_ROWS} rows: go through them in parts")
+            raise ValueError(
+                f"an update of encrypted fields reaches at most {MOST_ROWS} rows: go through them in parts"
+            )
         self.tenants: dict[Any, str] = {}
         for row in found:
             own = moving if len(row) == 1 else tenant_name(row[1])
@@ -158,7 +160,7 @@ class Rewriter:
 
 def _only(condition: Any, field: EncryptedField[Any, Any], pks: set[Any]) -> set[Any]:
     """The rows that `pk = value`, as bulk_update writes it, leaves; all of them for any other condition."""
-    children = getattr(condition, "children", ())
+    children: list[Any] = list(getattr(condition, "children", ()))
     if len(children) == 1 and not condition.negated and isinstance(children[0], Exact):
         lookup = children[0]
         if getattr(lookup.lhs, "target", None) is field.binding.pk and not isinstance(lookup.rhs, Expression):
@@ -168,19 +170,23 @@ def _only(condition: Any, field: EncryptedField[Any, Any], pks: set[Any]) -> set
 
 
 def _moving_to(compiler: Any, field: EncryptedField[Any, Any]) -> str | None:
-    """The tenant that the same statement gives its rows, if it does; then all their encrypted fields must come along."""
+    """The tenant that the same statement gives its rows, if any; then all their encrypted fields must come along."""
     column = field.binding.tenant_column
     for other, _, value in compiler.query.values:
         if column is not None and other.attname == column:
             if hasattr(value, "resolve_expression"):
-                raise FieldError(f"change {other.name} by saving each row: its encrypted fields are sealed for one tenant")
+                raise FieldError(
+                    f"change {other.name} by saving each row: its encrypted fields are sealed for one tenant"
+                )
             written = {one for one, _, _ in compiler.query.values}
             left = [
                 one.name
                 for one in field.model._meta.local_concrete_fields
-                if is_encrypted(one) and one not in written and one.binding.tenant_column == column
+                if is_encrypted(one) and one not in written and cast(Any, one).binding.tenant_column == column
             ]
             if left:
-                raise FieldError(f"update() gives rows another {other.name} but leaves {', '.join(left)} sealed for the old one")
+                raise FieldError(
+                    f"update() gives rows another {other.name} but leaves {', '.join(left)} sealed for the old one"
+                )
             return tenant_name(getattr(value, "pk", value))
     return None

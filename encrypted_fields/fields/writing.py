@@ -122,7 +122,7 @@ def _refuse_upsert(query: Any, fields: list[Any]) -> None:
         column = binding.tenant_column
         if column is not None and column not in {one.attname for one in updated | unique}:
             raise ValueError(
-                f"bulk_create(update_conflicts=True) cannot update {field.name} without {column}: the row that is there "
+                f"bulk_create(update_conflicts=True) cannot update {field.name} without {column}: the row there "
                 f"may belong to another tenant. Add {column!r} to update_fields"
             )
 
@@ -163,6 +163,3 @@ class Rewritten:
 def parameter(stored: bytes, connection: Any) -> tuple[str, list[Any]]:
     value = connection.Database.Binary(stored)
     return connection.ops.binary_placeholder_sql(value), [value]
-
-
-

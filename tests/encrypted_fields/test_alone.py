@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS = ("django", "asgiref", "sqlparse", "cryptography", "cffi", "pycparser", "typing_extensions")
 
-PROGRAM = '''
+PROGRAM = """
 import json, sys
 import django
 from django.conf import settings
@@ -41,8 +41,9 @@ with MemoryTsp(), tenant("north"):
     assert_encrypted(letter, "text")
     found = Letter.objects.get().text
 known = ("broker", "tsp", "rest_framework", "celery", "redis", "msgspec", "nacl", "boto3", "pytest")
-print(json.dumps({"found": found, "file": sys.modules["encrypted_fields"].__file__, "loaded": [n for n in known if n in sys.modules]}))
-'''
+loaded = [name for name in known if name in sys.modules]
+print(json.dumps({"found": found, "file": sys.modules["encrypted_fields"].__file__, "loaded": loaded}))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "encrypted_fields", source, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder / "out"), str(source)],
-        check=True, capture_output=True, timeout=100,
+        check=True,
+        capture_output=True,
+        timeout=100,
     )
     (found,) = (folder / "out").glob("*.whl")
     return found
@@ -66,7 +69,9 @@ def test_the_wheel_needs_django_and_cryptography_only(wheel: Path) -> None:
     assert sorted(line.split()[1].split(">")[0].split("<")[0] for line in needs) == ["cryptography", "django"]
     assert "encrypted_fields/py.typed" in names
     assert "encrypted_fields/core/envelope.py" in names
-    assert {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")} == {"encrypted_fields"}
+    assert {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")} == {
+        "encrypted_fields"
+    }
 
 
 def test_it_seals_and_opens_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:

@@ -45,8 +45,13 @@ def refuses(obj: models.Model, field: str) -> None:
     with pytest.raises(InvalidCiphertext):
         list(model._base_manager.filter(pk=obj.pk).values_list(field))
     with pytest.raises(InvalidCiphertext):
-        getattr(model._base_manager.raw(f'SELECT * FROM "{model._meta.db_table}" WHERE id = %s', [
-            model._meta.pk.get_db_prep_value(obj.pk, connection)])[0], field)
+        getattr(
+            model._base_manager.raw(
+                f'SELECT * FROM "{model._meta.db_table}" WHERE id = %s',
+                [model._meta.pk.get_db_prep_value(obj.pk, connection)],
+            )[0],
+            field,
+        )
 
 
 def test_refuses_a_value_of_another_row(cmk_tsp: MemoryTsp) -> None:
@@ -152,7 +157,12 @@ def _about(name: str):  # type: ignore[no-untyped-def]
 names = st.text(min_size=1, max_size=40)
 
 
-@given(tenant_name=names, row=st.none() | st.binary(max_size=60), plaintext=st.binary(max_size=200), edek=st.binary(min_size=1, max_size=300))
+@given(
+    tenant_name=names,
+    row=st.none() | st.binary(max_size=60),
+    plaintext=st.binary(max_size=200),
+    edek=st.binary(min_size=1, max_size=300),
+)
 def test_the_prepared_bytes_are_those_of_the_format(
     tenant_name: str, row: bytes | None, plaintext: bytes, edek: bytes
 ) -> None:
@@ -168,7 +178,13 @@ def test_the_prepared_bytes_are_those_of_the_format(
 def test_rows_differ_by_type_and_value() -> None:
     char, number, uid = models.CharField(), models.IntegerField(), models.UUIDField()
     value = uuid.uuid4()
-    found = [row_bytes(char, "1"), row_bytes(number, 1), row_bytes(number, 11), row_bytes(uid, value), row_bytes(char, str(value))]
+    found = [
+        row_bytes(char, "1"),
+        row_bytes(number, 1),
+        row_bytes(number, 11),
+        row_bytes(uid, value),
+        row_bytes(char, str(value)),
+    ]
     assert len(set(found)) == 5
     assert row_bytes(uid, str(value)) == row_bytes(uid, value) == row_bytes(uid, value.hex)
     with pytest.raises(ValueError, match="no primary key yet"):

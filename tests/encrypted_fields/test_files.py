@@ -170,7 +170,13 @@ def test_refuses_cut_extended_and_rearranged_files(big: Scan) -> None:
     start = len(data) - 3 * SEALED_CHUNK - 116
     first, second = data[start : start + SEALED_CHUNK], data[start + SEALED_CHUNK : start + 2 * SEALED_CHUNK]
     for changed in [
-        b"", data[:10], data[:start], data[:-1], data[: start + SEALED_CHUNK], data + b"x", data + second,
+        b"",
+        data[:10],
+        data[:start],
+        data[:-1],
+        data[: start + SEALED_CHUNK],
+        data + b"x",
+        data + second,
         data[:start] + second + first + data[start + 2 * SEALED_CHUNK :],
     ]:
         stored(big).write_bytes(changed)
@@ -238,4 +244,3 @@ def test_migrations_keep_the_options() -> None:
     assert EncryptedFileField(*args, **kwargs).deconstruct() == field.deconstruct()
     assert kwargs == {"upload_to": "x", "tenant_from": "owner", "field_id": "old", "bind_row": False}
     assert isinstance(field, models.FileField)
-

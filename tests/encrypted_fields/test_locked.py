@@ -83,7 +83,9 @@ def test_full_clean_and_forms_keep_a_locked_value(locked: Patient, cmk_tsp: Memo
     """A form shows the sentence; posting it back changes nothing."""
     form_class = modelform_factory(Patient, fields=["name", "diagnosis", "file_number"])
     assert "access withdrawn by the customer" in str(form_class(instance=locked))
-    form = form_class({"name": "Bea", "diagnosis": "access withdrawn by the customer", "file_number": "9"}, instance=locked)
+    form = form_class(
+        {"name": "Bea", "diagnosis": "access withdrawn by the customer", "file_number": "9"}, instance=locked
+    )
     assert form.is_valid(), form.errors
     form.save()
     locked.full_clean(exclude=["born"])
@@ -148,7 +150,9 @@ def test_an_unknown_tenant_is_locked(cmk_tsp: MemoryTsp) -> None:
 
 
 @pytest.mark.parametrize("error", [TspUnreachable(), KmsUnreachable(), KmsThrottled(), KmsError("odd")], ids=repr)
-def test_other_failures_raise_and_the_next_look_tries_again(rows: list[Patient], cmk_tsp: MemoryTsp, error: Any) -> None:
+def test_other_failures_raise_and_the_next_look_tries_again(
+    rows: list[Patient], cmk_tsp: MemoryTsp, error: Any
+) -> None:
     """Only a refusal locks. An outage is an error, never an empty value."""
     found = list(Patient.objects.all())
     cmk_tsp.failing = error

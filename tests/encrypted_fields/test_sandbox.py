@@ -38,7 +38,8 @@ def _use(sandbox: Sandbox) -> Iterator[None]:
 def test_rows_are_sealed_and_opened(sandbox: Sandbox) -> None:
     Patient.objects.bulk_create(
         Patient(tenant_id=name, name=f"{n:04}", diagnosis=f"d{n}", born=datetime.date(2000, 1, 1), file_number=n)
-        for n in range(600) for name in ("north", "south")
+        for n in range(600)
+        for name in ("north", "south")
     )
     for name in ("north", "south"):
         rows = list(Patient.objects.filter(tenant_id=name).order_by("name"))

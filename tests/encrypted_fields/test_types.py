@@ -13,8 +13,8 @@ from django.db import connection, models
 from django.db.transaction import atomic
 
 from encrypted_fields import EncryptedField, tenant
-from encrypted_fields.fields.codecs import from_bytes, to_bytes
 from encrypted_fields.core.errors import InvalidCiphertext
+from encrypted_fields.fields.codecs import from_bytes, to_bytes
 from encrypted_fields.testing import MemoryTsp, assert_encrypted, stored_bytes
 from tests.sample_app.models import Colour, Everything
 
@@ -77,7 +77,7 @@ def test_there_is_a_value_for_each_field() -> None:
 
 
 def test_converts_as_the_inner_field_does() -> None:
-    """"12" in an IntegerField is 12; a DecimalField rounds to its places; both as from a column of their own."""
+    """ "12" in an IntegerField is 12; a DecimalField rounds to its places; both as from a column of their own."""
     made = Everything.objects.create(
         integer="12", decimal="1.005", date="2024-02-29", uuid="0" * 32, flag="True", ip="2001:DB8:0::1"
     )

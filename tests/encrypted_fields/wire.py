@@ -19,7 +19,7 @@ Fault = Callable[[BaseHTTPRequestHandler, dict[str, Any]], bool]  # True: it has
 
 
 class WireTsp(ThreadingHTTPServer):
-    """Serves on a free port of loopback until `close`. `fault` sees each request first; `connections` counts sockets."""
+    """Serves on a free port of loopback until `close`. `fault` sees each request first."""
 
     daemon_threads = True
 

@@ -1,0 +1,151 @@
+"""Many rows at once: bulk_create, bulk_update, update and upserts, with the calls that they cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import FieldError
+from django.db import connection, models
+from django.db.models import Case, F, Q, Subquery, Value, When
+from django.db.models.functions import Cast, Coalesce, Concat, Upper
+from django.db.transaction import atomic
+
+from encrypted_fields import EncryptedField, tenant
+from encrypted_fields.testing import MemoryTsp, counted, stored_bytes
+from tests.encrypted_fields.people import BORN, people, person
+from tests.sample_app.models import Note, Patient
+
+pytestmark = pytest.mark.django_db
+
+
+def test_bulk_create_asks_once_a_statement_of_up_to_a_thousand_rows(cmk_tsp: MemoryTsp) -> None:
+    size = connection.ops.bulk_batch_size(Patient._meta.concrete_fields, list(range(2500)))
+    people(2500)
+    statements = [min(size, 2500 - start) for start in range(0, 2500, size)]
+    assert len(cmk_tsp.calls) == sum(-(-count // 1000) for count in statements)
+    assert sum(call.count for call in cmk_tsp.calls) == 2500
+    assert {call.route for call in cmk_tsp.calls} <= {"batch_wrap", "wrap"}
+
+
+def test_bulk_create_for_several_tenants_asks_each(cmk_tsp: MemoryTsp) -> None:
+    rows = [Patient(tenant_id=name, diagnosis=f"of {name}") for name in ("north", "south", "north")]
+    Patient.objects.bulk_create(rows)
+    assert sorted((call.about.tenant, call.count) for call in cmk_tsp.calls) == [("north", 2), ("south", 1)]
+    assert {one.tenant_id: one.diagnosis for one in Patient.objects.all()} == {"north": "of north", "south": "of south"}
+
+
+def test_bulk_update_writes_each_rows_own_value(cmk_tsp: MemoryTsp) -> None:
+    """The trap that cost four packages their users' data."""
+    people(30)
+    rows = list(Patient.objects.order_by("name"))
+    for n, row in enumerate(rows):
+        row.diagnosis, row.file_number = f"new{n}", None if n == 3 else n * 2
+    with counted(cmk_tsp) as calls:
+        Patient.objects.bulk_update(rows, ["diagnosis", "file_number", "name"])
+    assert [(call.route, call.count) for call in calls] == [("batch_wrap", 30)]
+    for n, row in enumerate(Patient.objects.order_by("name")):
+        assert (row.diagnosis, row.born, row.file_number) == (f"new{n}", BORN, None if n == 3 else n * 2)
+
+
+def test_update_seals_for_each_row(cmk_tsp: MemoryTsp) -> None:
+    people(3)
+    people(2, "south")
+    with counted(cmk_tsp) as calls:
+        assert Patient.objects.exclude(name="n00002").update(diagnosis="same", file_number=9) == 4
+    assert sorted((call.about.tenant, call.count) for call in calls) == [("north", 2), ("south", 2)]
+    rows = list(Patient.objects.filter(name__lt="n00002"))
+    assert {(row.diagnosis, row.file_number, row.born) for row in rows} == {("same", 9, BORN)}
+    assert len({stored_bytes(row, "diagnosis") for row in rows}) == 4
+    assert Patient.objects.get(name="n00002").diagnosis == "d2"
+
+
+def test_update_to_null_asks_nothing(cmk_tsp: MemoryTsp) -> None:
+    people(2)
+    with counted(cmk_tsp) as calls:
+        assert Patient.objects.update(diagnosis=None) == 2
+        assert Patient.objects.filter(name="nobody").update(diagnosis="x") == 0
+    assert calls == []
+    assert {row.diagnosis for row in Patient.objects.all()} == {None}
+
+
+def test_update_takes_case_when_value_and_coalesce(cmk_tsp: MemoryTsp) -> None:
+    people(3)
+    Patient.objects.update(
+        diagnosis=Case(
+            When(name="n00000", then=Value("first")),
+            When(Q(name="n00001") | Q(name="x"), then=Coalesce(F("diagnosis"), Value("none"))),
+            default=Cast(Value("rest"), EncryptedField(models.TextField())),
+        ),
+        file_number=Coalesce(Value(None), Value(5)),
+    )
+    assert [row.diagnosis for row in Patient.objects.order_by("name")] == ["first", "d1", "rest"]
+    assert {row.file_number for row in Patient.objects.all()} == {5}
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        F("name"),
+        F("born"),
+        Concat("name", Value("x")),
+        Upper("diagnosis"),
+        Upper(Value("x")),
+        F("file_number") + 1,
+        Case(When(name="x", then=F("name")), default=Value("y")),
+        Subquery(Patient.objects.values("name")[:1]),
+    ],
+    ids=lambda expression: type(expression).__name__,
+)
+def test_refuses_what_the_database_would_compute(cmk_tsp: MemoryTsp, expression: Any) -> None:
+    one = person()
+    before = stored_bytes(one, "diagnosis")
+    with pytest.raises(FieldError, match="encrypted"), atomic():
+        Patient.objects.update(diagnosis=expression)
+    one.diagnosis = expression
+    with pytest.raises(FieldError, match="encrypted"), atomic():
+        one.save()
+    with pytest.raises(FieldError, match="encrypted"), atomic():
+        Patient.objects.bulk_update([one], ["diagnosis"])
+    with pytest.raises(FieldError, match="encrypted"), atomic():
+        Patient(tenant_id="north", diagnosis=expression).save()
+    assert stored_bytes(one, "diagnosis") == before
+
+
+def test_refuses_ciphertext_in_a_plain_column(cmk_tsp: MemoryTsp) -> None:
+    person()
+    with pytest.raises(FieldError, match="is encrypted"), atomic():
+        Patient.objects.update(name=F("diagnosis"))
+    assert Patient.objects.get().name == "Ann"
+
+
+def test_update_that_moves_rows_takes_all_their_fields_along(cmk_tsp: MemoryTsp) -> None:
+    people(2)
+    with pytest.raises(FieldError, match="leaves born, file_number sealed for the old one"), atomic():
+        Patient.objects.update(tenant_id="south", diagnosis="x")
+    Patient.objects.update(tenant_id="south", diagnosis="x", born=None, file_number=1)
+    cmk_tsp.revoke("north")
+    assert {(row.diagnosis, row.file_number) for row in Patient.objects.all()} == {("x", 1)}
+
+
+def test_upsert_by_the_bound_key_works_and_by_another_is_refused(cmk_tsp: MemoryTsp) -> None:
+    one = person()
+    again = Patient(pk=one.pk, tenant_id="north", diagnosis="cold")
+    Patient.objects.bulk_create(
+        [again], update_conflicts=True, unique_fields=["id"], update_fields=["diagnosis", "tenant_id"]
+    )
+    assert Patient.objects.get().diagnosis == "cold"
+    with pytest.raises(ValueError, match="Add 'tenant_id' to update_fields"), atomic():
+        Patient.objects.bulk_create([again], update_conflicts=True, unique_fields=["id"], update_fields=["diagnosis"])
+    with pytest.raises(ValueError, match="bound to the primary key"), atomic():
+        Patient.objects.bulk_create(
+            [again], update_conflicts=True, unique_fields=["name"], update_fields=["diagnosis", "tenant_id"]
+        )
+    with tenant("north"):
+        Note.objects.create(title="t", body="b")
+        Note.objects.bulk_create(
+            [Note(title="t", body="c")], update_conflicts=True, unique_fields=["title"], update_fields=["body"]
+        )
+        assert Note.objects.get().body == "c"
+    Patient.objects.bulk_create([again], ignore_conflicts=True)
+    assert Patient.objects.get().diagnosis == "cold"
