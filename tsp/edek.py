@@ -104,9 +104,14 @@ def check_direct(content: bytes, key: Key, context: KeyContext) -> None:
         raise KmsUnwrapFailed
 
 
-def lease_info(vendor: str, tenant: str, config: int, digest: bytes) -> bytes:
-    """What a leased wrap is bound to. The same bytes are the HKDF's info and the AES-GCM's associated data."""
-    return canonical("cmk/edek/lease/1", vendor.encode(), tenant.encode(), str(config).encode(), digest)
+def lease_info(vendor: str, tenant: str, config: int, digest: bytes, place: str = "") -> bytes:
+    """What a leased wrap is bound to. The same bytes are the HKDF's info and the AES-GCM's associated data.
+
+    `place` is that of a tenant secret; a DEK has none, so neither opens as the other.
+    """
+    bound = ("secret", place) if place else ()
+    parts = [part.encode() for part in (vendor, tenant, str(config))]
+    return canonical("cmk/edek/lease/1", *parts, digest, *[part.encode() for part in bound])
 
 
 def seal_leased(lek: Key, info: bytes, dek: Key) -> bytes:
@@ -137,8 +142,7 @@ def fingerprint(content: bytes) -> str:
 
 
 def _commit(key: Key, context: KeyContext) -> bytes:
-    parts = (context.vendor, context.tenant, str(context.config), context.purpose)
-    return hmac.digest(key, canonical("cmk/edek/commit/1", *[part.encode() for part in parts]), "sha256")
+    return hmac.digest(key, canonical("cmk/edek/commit/1", *context.parts()), "sha256")
 
 
 @lru_cache(4096)  # a tenant's EDEKs share a handful of leased keys; only the parsing is remembered, never a key

@@ -39,32 +39,42 @@ class Keyring:
         self._leases = leases
 
     async def make(
-        self, tenant: Tenant, kms: Kms, dek: bytes | bytearray | None = None, patience: float | None = None
+        self,
+        tenant: Tenant,
+        kms: Kms,
+        dek: bytes | bytearray | None = None,
+        patience: float | None = None,
+        place: str = "",
     ) -> Held:
-        """A new 32-byte key (or `dek`, when one is re-wrapped) and its EDEK under `kms`."""
+        """A new 32-byte key (or `dek`, when one is re-wrapped) and its EDEK under `kms`.
+
+        With `place` it is the tenant secret of that place (tsp.contract.secrets), which opens nowhere else.
+        """
         key = os.urandom(DEK_BYTES) if dek is None else dek
         state = self._leases.state(tenant.name, kms.config)
         generation = state.generation
         if kms.leasing.enabled:
             lease = await self._leases.for_wrap(tenant, kms)
             generation = state.generation
-            wrapped, content = lease.wrap(key)
+            wrapped, content = lease.wrap(key, place)
             return Held(key, wrapped, kms.config, True, edek.fingerprint(content), state, generation, lease)
-        context = KeyContext(tenant.vendor, tenant.name, kms.config, "dek")
+        context = _context(tenant, kms, place)
         content = await self.wrap(tenant, kms, key, context, patience)
         wrapped = edek.serialize(kms.config, content)
         return Held(key, wrapped, kms.config, False, edek.fingerprint(content), state, generation, None)
 
-    async def open(self, tenant: Tenant, kms: Kms, parsed: edek.Edek, patience: float | None = None) -> Held:
-        """The key in `parsed`. KmsUnwrapFailed if it was not made for this tenant, configuration and vendor."""
+    async def open(
+        self, tenant: Tenant, kms: Kms, parsed: edek.Edek, patience: float | None = None, place: str = ""
+    ) -> Held:
+        """The key in `parsed`. KmsUnwrapFailed if it was not made for this tenant, configuration, vendor and place."""
         state = self._leases.state(tenant.name, kms.config)
         generation = state.generation
         mark = edek.fingerprint(parsed.content)
         if parsed.elek is not None:
             lease = await self._leases.for_unwrap(tenant, kms, parsed.elek, parsed.digest)
             generation = state.generation
-            return Held(lease.unwrap(parsed.content), b"", kms.config, True, mark, state, generation, lease)
-        context = KeyContext(tenant.vendor, tenant.name, kms.config, "dek")
+            return Held(lease.unwrap(parsed.content, place), b"", kms.config, True, mark, state, generation, lease)
+        context = _context(tenant, kms, place)
         key = await self.unwrap(tenant, kms, parsed.content, context, patience)
         return Held(key, b"", kms.config, False, mark, state, generation, None)
 
@@ -111,3 +121,7 @@ class Keyring:
             raise
         self._leases.accepted(*place)
         return found
+
+
+def _context(tenant: Tenant, kms: Kms, place: str) -> KeyContext:
+    return KeyContext(tenant.vendor, tenant.name, kms.config, "secret" if place else "dek", place)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from tsp.derive import StoredSecret
+from tsp.derive import Found, StoredSecret
 
 
 class _Row(msgspec.Struct):
@@ -30,14 +29,15 @@ class FileSecrets:
         self._rows = msgspec.json.decode(path.read_bytes(), type=list[_Row]) if path.exists() else []
         self._writing = asyncio.Lock()
 
-    async def find(self, tenant: str, kind: str, path: str) -> Sequence[StoredSecret]:
+    async def find(self, tenant: str, kind: str, path: str) -> Found:
         found = [row for row in self._rows if (row.tenant, row.kind, row.path) == (tenant, kind, path)]
         found.sort(key=lambda row: not row.current)
-        return [StoredSecret(row.id, base64.b64decode(row.wrapped), row.current) for row in found]
+        secrets = [StoredSecret(row.id, base64.b64decode(row.wrapped), row.current) for row in found]
+        return Found(secrets, wanting=not found)
 
-    async def create(self, tenant: str, kind: str, path: str, wrapped: bytes) -> Sequence[StoredSecret]:
+    async def create(self, tenant: str, kind: str, path: str, config: int, wrapped: bytes) -> Found:
         async with self._writing:
-            if not await self.find(tenant, kind, path):
+            if (await self.find(tenant, kind, path)).wanting:
                 number = max((row.id for row in self._rows), default=0) + 1  # from 1: java takes 0 for "absent"
                 row = _Row(number, tenant, kind, path, base64.b64encode(wrapped).decode(), True)
                 await asyncio.to_thread(self._save, [*self._rows, row])

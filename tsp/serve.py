@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Any
 
-from encrypted_fields.core.errors import SecretCreationFailed
 from tsp import listen
 from tsp.auth import ApiKeys
 from tsp.conf import TspSettings
 from tsp.control import Control
-from tsp.derive import SecretStore, StoredSecret
 from tsp.leases.agreement import Agreement, FileAgreement
 from tsp.leases.board import Board, RedisAgreement
 from tsp.ops import OpsPlane
 from tsp.plane import Plane, build
-from tsp.secret_file import FileSecrets
+from tsp.secret_store import BrokerSecrets
 
 _NOT_READY_SECONDS = 0.2
 _log = logging.getLogger(__name__)
-
-
-class _NoSecrets:
-    """For a fleet: the secrets in one proxy's file would not be those of the next, and data would not be found."""
-
-    async def find(self, tenant: str, kind: str, path: str) -> Sequence[StoredSecret]:
-        raise SecretCreationFailed("this fleet has no common store for tenant secrets, so it derives no keys")
-
-    async def create(self, tenant: str, kind: str, path: str, wrapped: bytes) -> Sequence[StoredSecret]:
-        return await self.find(tenant, kind, path)
 
 
 class Process:
@@ -42,7 +29,7 @@ class Process:
         self.control = Control(conf, folder)
         redis = self.control.redis
         agreement: Agreement = RedisAgreement(redis) if redis else FileAgreement(folder / "leases")
-        secrets: SecretStore = _NoSecrets() if redis else FileSecrets(folder / "secrets.json")
+        self._secrets = BrokerSecrets(conf.broker_url, conf.broker_token, name=conf.name)
         self.plane: Plane = build(
             vendor=conf.vendor,
             name=conf.name,
@@ -50,7 +37,7 @@ class Process:
             directory=self.control.configs,
             trail=self.control.trail,
             agreement=agreement,
-            secrets=secrets,
+            secrets=self._secrets,
             notices=Board(redis, conf.vendor) if redis else None,
         )
         self._data = listen.Listener(self.plane.app, conf.host, conf.port)
@@ -84,6 +71,7 @@ class Process:
             outcome = await asyncio.gather(working, return_exceptions=True)
             await self.plane.leases.journal.drained()
             self.plane.close()
+            self._secrets.close()
             await self.control.close()
             await self._ops.stop()
         if isinstance(outcome[0], Exception):

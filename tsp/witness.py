@@ -56,11 +56,12 @@ class Witness:
             count=count, reason=action,
         )  # fmt: skip
 
-    def derived(
-        self, tenant: Tenant, request: wire.Request, ray: str, config: int, mark: str, count: int
-    ) -> AuditEvent:
-        """`count` keys are about to be derived from the tenant secret with this fingerprint."""
-        return self._event(tenant, request, ray, events.DERIVE, config=config, edek=mark, count=count)
+    def derived(self, tenant: Tenant, request: wire.Request, ray: str, held: Held, count: int) -> AuditEvent:
+        """`count` keys are about to be released that were derived from the tenant secret in `held`."""
+        return self._event(
+            tenant, request, ray, events.DERIVE, config=held.config, leased=held.leased, edek=held.fingerprint,
+            count=count,
+        )  # fmt: skip
 
     def _event(
         self,

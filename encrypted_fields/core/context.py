@@ -43,25 +43,31 @@ class ValueContext:
 class KeyContext:
     """What a key wrapped by the tenant's KMS is for. It reaches the KMS on every call and its own log.
 
-    `purpose` is "dek", "lek" or "secret"; `config` is the number of the KMS configuration.
+    `purpose` is "dek", "lek" or "secret"; `config` is the number of the KMS configuration. `place` is "" but for a
+    tenant secret: the digest of its type and path (docs/formats.md section 7), so that none can stand in for another.
     """
 
     vendor: str
     tenant: str
     config: int
     purpose: str
+    place: str = ""
+
+    def parts(self) -> tuple[bytes, ...]:
+        """What a key is bound to, in the order of every canonical encoding of it."""
+        found = (self.vendor, self.tenant, str(self.config), self.purpose, *([self.place] if self.place else []))
+        return tuple(part.encode() for part in found)
 
     def facts(self) -> dict[str, str]:
         """For key services that take a map of strings (AWS encryption context)."""
-        return {
+        found = {
             "cmk-vendor": self.vendor,
             "cmk-tenant": self.tenant,
             "cmk-config": str(self.config),
             "cmk-purpose": self.purpose,
         }
+        return {**found, "cmk-place": self.place} if self.place else found
 
     def aad(self) -> bytes:
         """For key services that take bytes."""
-        return canonical(
-            "cmk/key/1", self.vendor.encode(), self.tenant.encode(), str(self.config).encode(), self.purpose.encode()
-        )
+        return canonical("cmk/key/1", *self.parts())

@@ -54,10 +54,11 @@ class Lease:
 
     __slots__ = (
         "_head", "_tail", "busy", "config", "digest", "due", "elek", "failures", "info", "leasing", "lek", "proof",
-        "retry", "skewed", "tenant", "used",
+        "retry", "skewed", "tenant", "used", "vendor",
     )  # fmt: skip
 
     def __init__(self, vendor: str, tenant: str, config: int, elek: bytes, lek: SecretBytes, leasing: Leasing) -> None:
+        self.vendor = vendor
         self.tenant = tenant
         self.config = config
         self.elek = elek
@@ -89,14 +90,19 @@ class Lease:
         self.failures += 1
         self.retry = boot + max(next_retry(self.failures), pause)
 
-    def wrap(self, dek: bytes | bytearray) -> tuple[bytes, bytes]:
-        """(EDEK, its content) for `dek`. Only right after `usable` said yes."""
-        content = edek.seal_leased(self.lek.view(), self.info, dek)
+    def wrap(self, dek: bytes | bytearray, place: str = "") -> tuple[bytes, bytes]:
+        """(EDEK, its content) for `dek`, or for the tenant secret of `place`. Only right after `usable` said yes."""
+        content = edek.seal_leased(self.lek.view(), self._info(place), dek)
         return self._head + content + self._tail, content
 
-    def unwrap(self, content: bytes) -> bytes:
+    def unwrap(self, content: bytes, place: str = "") -> bytes:
         """The DEK in `content`; KmsUnwrapFailed if it is not of this lease. Only right after `usable` said yes."""
-        return edek.open_leased(self.lek.view(), self.info, content)
+        return edek.open_leased(self.lek.view(), self._info(place), content)
+
+    def _info(self, place: str) -> bytes:
+        if not place:
+            return self.info
+        return edek.lease_info(self.vendor, self.tenant, self.config, self.digest, place)
 
     def __repr__(self) -> str:
         return f"<Lease of config {self.config}>"
