@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from encrypted_fields.core.context import KeyContext
 from encrypted_fields.core.errors import AuditUnavailable
-from tests.support.people import VENDOR, private_keys
+from tests.support.people import NORTH, VENDOR, document, private_keys, sealed_record
 from tsp.audit.queue import MAX_EVENT
 from tsp.config_feed import FeedError, Page, Result
-from tsp.configs import Configs, Shelf
+from tsp.configs import Configs, Shelf, Tenant
 from tsp.contract import events
 from tsp.contract.events import AuditEvent
 from tsp.contract.sealed import Record
@@ -97,3 +98,19 @@ def world(tmp_path: Path) -> Iterator[World]:
     found = World(tmp_path)
     yield found
     found.close()
+
+
+def chain(world: World, count: int, name: str = NORTH, config: int = 1) -> list[Record]:
+    """Versions 1 to `count`, each with the hash of the one before."""
+    records: list[Record] = []
+    for version in range(1, count + 1):
+        previous = records[-1].hash if records else ""
+        made = document(name, config, key_file=world.key_file(), version=version, previous=previous)
+        records.append(sealed_record(made, sequence=version))
+    return records
+
+
+def works(tenant: Tenant) -> bool:
+    kms, context = tenant.primary(), KeyContext(VENDOR, tenant.name, tenant.primary().config, "dek")
+    key = bytes(range(32))
+    return bytes(kms.adapter.unwrap(kms.adapter.wrap(key, context), context)) == key
