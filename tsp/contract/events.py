@@ -78,5 +78,5 @@ def new_id() -> str:
 def timestamp(seconds: float | None = None) -> str:
     """Now, or `seconds` since the epoch, as 2026-01-31T23:59:59.123Z."""
     now = time.time() if seconds is None else seconds
-    whole = int(now)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int((now - whole) * 1000):03d}Z"
+    whole, part = divmod(round(now * 1000), 1000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{part:03d}Z"
