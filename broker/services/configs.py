@@ -6,10 +6,10 @@ import base64
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import F
 
 from broker.errors import BrokerRefused, NoProxyKey, NotARecord, StaleVersion, UnknownConfig, WrongBoxes
-from broker.models import Config, ConfigVersion, Counter, ProxyKey, Tenant
+from broker.models import Config, ConfigVersion, ProxyKey, Tenant
+from broker.services.numbers import following, hold
 from broker.services.trail import Actor, leave
 from tsp.contract.sealed import Record
 from tsp.contract.tenant import MAX_CONFIG, Kind
@@ -30,7 +30,7 @@ def allocate_config(*, tenant: Tenant, kind: Kind, by: Actor, label: str = "") -
 
     A tenant has one audit log, so for "siem" the one that exists is returned.
     """
-    _hold("config")  # two browsers at once must not both find nothing
+    hold("config")  # two browsers at once must not both find nothing
     wanted = " ".join(label.split())[:100]
     free = Config.objects.filter(tenant=tenant, kind=kind)
     found = (free if kind == "siem" else free.filter(versions=None)).first()
@@ -40,7 +40,7 @@ def allocate_config(*, tenant: Tenant, kind: Kind, by: Actor, label: str = "") -
             found.save(update_fields=["label"])
             leave("config.labelled", by=by, vendor=tenant.vendor, tenant=tenant, subject=found)
         return found
-    number = _next("config")
+    number = following("config")
     if number > MAX_CONFIG:
         raise BrokerRefused("there are no configuration numbers left")
     config = Config.objects.create(number=number, tenant=tenant, kind=kind, label=wanted or _LABELS[kind])
@@ -63,20 +63,20 @@ def publish_record(*, tenant: Tenant, record: Record, by: Actor) -> ConfigVersio
     """
     if record.tenant != tenant.name:
         raise NotARecord("the record names another tenant")
-    sequence = _next("sequence")
+    sequence = following("sequence")
     config = Config.objects.filter(tenant=tenant, number=record.config, kind=record.kind).first()
     if config is None:
         raise UnknownConfig()
     _check_boxes(tenant, record)
-    following = draft(config)
-    if record.version != following.version:
+    coming = draft(config)
+    if record.version != coming.version:
         raise StaleVersion()
     made = ConfigVersion.objects.create(
         config=config,
         version=record.version,
         boxes={key: base64.b64encode(box).decode() for key, box in sorted(record.boxes.items())},
         hash=record.hash,
-        previous=following.previous,
+        previous=coming.previous,
         sequence=sequence,
         author=by.user,
     )
@@ -104,18 +104,6 @@ def _check_boxes(tenant: Tenant, record: Record) -> None:
         raise WrongBoxes("a box is sealed to a key that is not an active proxy key; reload the page and seal again")
     if active - sealed_to:
         raise WrongBoxes("there is no box for every active proxy key; reload the page and seal again")
-
-
-def _hold(name: str, add: int = 0) -> None:
-    # an UPDATE takes the row's lock (on SQLite the database's) and keeps it until commit
-    if not Counter.objects.filter(name=name).update(value=F("value") + add):
-        Counter.objects.get_or_create(name=name)
-        Counter.objects.filter(name=name).update(value=F("value") + add)
-
-
-def _next(name: str) -> int:
-    _hold(name, add=1)
-    return Counter.objects.get(name=name).value
 
 
 _LABELS = {"kms": "Key service", "siem": "Audit log"}
