@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,7 @@ class FaultyKms(KmsAdapter):
         self.hold = threading.Event()
         self.hold.set()
         self.flip = False
+        self.seconds = 0.0  # that each call takes
         self.calls: list[str] = []
         self.running = self.most = 0
         self._lock = threading.Lock()
@@ -96,6 +98,7 @@ class FaultyKms(KmsAdapter):
             self.most = max(self.most, self.running)
             once = self.failures.pop(0) if self.failures else None
         self.hold.wait(20)
+        time.sleep(self.seconds)
         with self._lock:
             self.running -= 1
         if once or self.failure:
@@ -186,7 +189,7 @@ def world(
     found = tenants or Tenants(
         FakeTenant("a", [FakeKms(11, leasing=leasing)]), FakeTenant("b", [FakeKms(22, leasing=leasing)])
     )
-    trail, time = MemoryTrail(), clock or ManualClock()
+    trail, times = MemoryTrail(), clock or ManualClock()
     plane = build(
         vendor=VENDOR,
         name="tsp-1",
@@ -196,9 +199,9 @@ def world(
         agreement=agreement or FileAgreement(folder / "leases"),
         secrets=FileSecrets(folder / "secrets.json"),
         notices=notices,
-        clock=time,
+        clock=times,
     )
-    return World(plane, found, trail, time)
+    return World(plane, found, trail, times)
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,8 @@ def test_refuses_foreign_bytes_with_one_class(data: bytes) -> None:
     ],
     ids=[
         "empty", "text", "empty element", "two elements", "unknown member", "an IV", "two configurations",
-        "a lease id alone", "unknown version", "unknown mode", "no blob", "blob too long", "leased without a leased key",
-        "no configuration", "configuration above int32", "too long",
+        "a lease id alone", "unknown version", "unknown mode", "no blob", "blob too long",
+        "leased without a leased key", "no configuration", "configuration above int32", "too long",
     ],
 )  # fmt: skip
 def test_refuses_what_we_never_write(data: bytes) -> None:
