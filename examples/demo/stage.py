@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from examples.demo.processes import Failed, Server, free_port
+from examples.demo.processes import Failed, Server, free_port, uninterrupted
 from examples.demo.siem import Siem
 
 
@@ -35,8 +35,9 @@ class Stage:
 
     def serve(self, name: str, command: Sequence[str], number: int, env: Mapping[str, str]) -> None:
         """Starts a program and returns when it listens; with number 0, one that listens nowhere."""
-        server = Server(name, command, number, env, self.folder / "logs" / f"{name}.log")
-        self._servers.append(server)
+        with uninterrupted():  # a program that was started must be in the list of those to stop
+            server = Server(name, command, number, env, self.folder / "logs" / f"{name}.log")
+            self._servers.append(server)
         if number:
             server.wait()
 
