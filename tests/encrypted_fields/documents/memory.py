@@ -35,7 +35,7 @@ class Keys:
 
     def unwrap(self, about: Metadata, edek: bytes) -> bytearray:
         self.calls.append(("unwrap", 1))
-        return self._unwrap(about.tenant, edek)
+        return self._given(self._opened(about.tenant, edek))
 
     def batch_wrap(self, about: Metadata, count: int) -> list[WrappedKey | CmkError]:
         self.calls.append(("batch_wrap", count))
@@ -46,14 +46,14 @@ class Keys:
         found: list[bytearray | CmkError] = []
         for number, edek in enumerate(edeks):
             try:
-                found.append(self.failing.get(number) or self._unwrap(about.tenant, edek))
+                found.append(self.failing.get(number) or self._given(self._opened(about.tenant, edek)))
             except CmkError as error:
                 found.append(error)
         return found
 
     def rekey(self, about: Metadata, edek: bytes, new_tenant: str) -> WrappedKey:
         self.calls.append(("rekey", 1))
-        return self._wrap(new_tenant, bytes(self._unwrap(about.tenant, edek)))
+        return self._wrap(new_tenant, self._opened(about.tenant, edek))
 
     def derive(self, about: Metadata, paths: Mapping[str, Sequence[str]], kind: str) -> Derived:
         self.calls.append(("derive", 1))
@@ -82,7 +82,7 @@ class Keys:
         edek = protobuf.length(1, protobuf.length(1, data) + protobuf.varint(2, self.config))
         return WrappedKey(self._given(dek), edek)
 
-    def _unwrap(self, tenant: str, edek: bytes) -> bytearray:
+    def _opened(self, tenant: str, edek: bytes) -> bytes:
         if tenant in self.revoked:
             raise KmsRefused
         try:
@@ -91,7 +91,7 @@ class Keys:
         except (ValueError, KeyError, TypeError):
             raise InvalidEdek from None
         try:
-            return self._given(self._keys[tenant].decrypt(data[:12], data[12:], tenant.encode()))  # type: ignore[index]
+            return self._keys[tenant].decrypt(data[:12], data[12:], tenant.encode())  # type: ignore[index]
         except (InvalidTag, ValueError):
             raise KmsUnwrapFailed from None
 

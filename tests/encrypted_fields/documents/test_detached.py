@@ -10,7 +10,7 @@ from encrypted_fields.core.protocol import BadReply
 from encrypted_fields.documents import EncryptedDocument, Format, Trust, v3, v5
 from encrypted_fields.documents.key import DocumentKey
 from tests.encrypted_fields.core.draw import flipped
-from tests.encrypted_fields.documents.conftest import A, B, DOCUMENT, FORMATS
+from tests.encrypted_fields.documents.conftest import DOCUMENT, FORMATS, A, B
 from tests.encrypted_fields.documents.memory import CONFIG, Keys
 
 every_format = pytest.mark.parametrize("form", FORMATS)

@@ -140,7 +140,7 @@ async def test_rekeyed_documents_cross_both_ways(shield: alloy.SaasShield, tenan
 
 
 async def test_v3_fields_that_alloy_moved_name_their_former_tenant(shield: alloy.SaasShield) -> None:
-    """alloy's rekey does not touch the fields, so their headers stay signed for the old tenant; ours signs them anew."""
+    """alloy's rekey does not touch the fields, so their headers stay signed for the old tenant; ours signs anew."""
     sealed = await documents.aencrypt(DOCUMENT, A, format=Format.V3)
     moved = await shield.standard().rekey_edeks({"1": sealed.edek}, metadata("a"), "b")
     document = EncryptedDocument(moved.successes["1"], sealed.fields)
