@@ -25,6 +25,7 @@ from encrypted_fields.core.errors import (
     KmsUnwrapFailed,
     UnknownTenant,
 )
+from encrypted_fields.core.memory import wipe
 from encrypted_fields.core.protocol import Metadata, WrappedKey
 
 CONFIG = 1  # the number of every tenant's only key configuration
@@ -32,7 +33,7 @@ CONFIG = 1  # the number of every tenant's only key configuration
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as the proxy saw it: `route` is wrap, unwrap, batch_wrap or batch_unwrap; `count` its keys."""
+    """One request as the proxy saw it: `route` is wrap, unwrap, batch_wrap, batch_unwrap or rekey; `count` its keys."""
 
     route: str
     about: Metadata
@@ -81,6 +82,14 @@ class MemoryTsp:
                 found.append(error)
         return found
 
+    def rekey(self, about: Metadata, edek: bytes, new_tenant: str) -> WrappedKey:
+        self._note("rekey", about, 1)
+        dek = self._unwrap(about.tenant, edek)
+        try:
+            return self._wrap(new_tenant, bytes(dek))
+        finally:
+            wipe(dek)
+
     def __enter__(self) -> Self:
         client.install(self)
         return self
@@ -95,10 +104,10 @@ class MemoryTsp:
         if self._known is not None and about.tenant not in self._known:
             raise UnknownTenant
 
-    def _wrap(self, tenant: str) -> WrappedKey:
+    def _wrap(self, tenant: str, dek: bytes | None = None) -> WrappedKey:
         if tenant in self._revoked:
             raise KmsRefused
-        dek, nonce = os.urandom(32), os.urandom(12)
+        dek, nonce = dek or os.urandom(32), os.urandom(12)
         key = self._keys.setdefault(tenant, AESGCM(AESGCM.generate_key(256)))
         inner = protobuf.length(1, nonce + key.encrypt(nonce, dek, _context(tenant))) + protobuf.varint(2, CONFIG)
         return WrappedKey(bytearray(dek), protobuf.length(1, inner))
@@ -112,9 +121,9 @@ class MemoryTsp:
         except ValueError:
             number, members = 0, {}
         data, config = members.get(1), members.get(2)
-        if number != 1 or len(members) != 2 or not isinstance(data, bytes) or not isinstance(config, int):
+        if number != 1 or members.keys() - {6} != {1, 2} or not isinstance(data, bytes) or not isinstance(config, int):
             raise InvalidEdek
-        if config != CONFIG:
+        if config != CONFIG or members.get(6, tenant.encode()) != tenant.encode():  # documents stamp their tenant
             raise KmsConfigDisabled
         try:
             dek = self._keys[tenant].decrypt(data[:12], data[12:], _context(tenant))
