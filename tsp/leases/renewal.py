@@ -52,6 +52,7 @@ class Renewal:
         self._board = board
         self._tasks: set[asyncio.Task[None]] = set()
         self._verified: dict[Place, float] = {}
+        self._hints: set[Place] = set()
         leases.on_refusal = self._tell
 
     async def run(self) -> None:
@@ -70,8 +71,9 @@ class Renewal:
             self._state(name, config, state, now)
         if self._board is not None:
             await self._board.using([lease for _, lease in self._leases.all()], now.wall, now.boot)
-            for place in await self._board.refusals():
-                self._hinted(place, now)
+            self._hints.update(await self._board.refusals())
+            for place in list(self._hints):
+                self._look(place, now)
 
     async def settled(self) -> None:
         """Until all that is on its way has come back."""
@@ -161,21 +163,24 @@ class Renewal:
         else:
             self._leases.journal.say(tenant.name, events.LEASE_RENEWED, kms.config, digest=digest)
 
-    def _hinted(self, place: Place, now: Moment) -> None:
-        """Somebody says that a tenant refused: look for ourselves before we believe it (T-9)."""
+    def _look(self, place: Place, now: Moment) -> None:
+        """Somebody says that a tenant refused: see for ourselves before we believe it (T-9)."""
         state = self._leases.states.get(place)
-        if state is None or not state.leases or now.boot < self._verified.get(place, 0.0):
+        if state is None or not state.leases:
+            self._hints.discard(place)
             return
-        self._verified[place] = now.boot + _REVERIFY_SECONDS
         lease = next(iter(state.leases.values()))
+        if lease.busy or now.boot < self._verified.get(place, 0.0):
+            return  # the hint stays, and the next round looks again
+        self._hints.discard(place)
+        self._verified[place] = now.boot + _REVERIFY_SECONDS
         try:
             tenant = self._directory.tenant(place[0])
             kms = tenant.kms_for(place[1])
         except KmsError:
             return  # the next round wipes it
-        if not lease.busy:
-            lease.busy = True
-            self._start(self._verify(tenant, kms, state, lease))
+        lease.busy = True
+        self._start(self._verify(tenant, kms, state, lease))
 
     async def _verify(self, tenant: Tenant, kms: Kms, state: KeyState, lease: Lease) -> None:
         try:
