@@ -65,4 +65,5 @@ def tables(quick: bool) -> list[Table]:
         finally:
             echo.stop()
     single.notes.append(f"load by {load.tool()}, which shares the cores with the server")
+    single.notes.append("the proxy is the sandbox: it also moves each event from its durable queue to a file")
     return [single, many]

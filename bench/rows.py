@@ -18,7 +18,7 @@ TEXT = "0123456789abcdef0123456789abcdef"  # 32 characters, as in the published 
 
 
 def tables(quick: bool) -> list[Table]:
-    count, rounds = (250, 2) if quick else (5_000, 3)
+    count, rounds = (200, 2) if quick else (5_000, 2)
     found = []
     with _databases() as (names, notes), sandbox("a", leased=True) as running:
         settings.CMK_TSP_URL, settings.CMK_TSP_API_KEY = running.url, running.api_key

@@ -17,9 +17,9 @@ def installed() -> Path:
     """The folder of IronCore's Node client, installed from the lock file unless it is already."""
     with (CLIENT / ".lock").open("w") as lock:  # parallel test workers share the folder
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = (CLIENT / "package-lock.json").read_bytes()
-        stamp = CLIENT / "node_modules" / ".installed"
-        if not stamp.exists() or stamp.read_bytes() != wanted:
+        wanted = CLIENT / "package-lock.json"
+        done_before = CLIENT / "node_modules" / ".package-lock.json"  # npm writes it last
+        if not done_before.exists() or done_before.stat().st_mtime < wanted.stat().st_mtime:
             npm = [NODE, "--use-system-ca", str(ROOT / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
             options = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
             done = subprocess.run(
@@ -27,5 +27,4 @@ def installed() -> Path:
             )
             if done.returncode != 0:
                 raise RuntimeError(f"the tests need IronCore's Node client; npm ci failed: {done.stderr[-1500:]}")
-            stamp.write_bytes(wanted)
     return CLIENT

@@ -15,6 +15,8 @@ TABLE = {
     206: 422, 207: 422, 208: 503, 209: 429, 210: 422, 301: 422, 401: 500,
 }  # fmt: skip
 
+CLASSES = [cls for cls in errors._all(CmkError) if cls.__module__ == errors.__name__]
+
 
 @pytest.mark.parametrize(("code", "http"), TABLE.items())
 def test_each_code_of_the_wire_has_its_class_and_status(code: int, http: int) -> None:
@@ -29,7 +31,7 @@ def test_the_wire_knows_no_other_codes() -> None:
 
 def test_only_a_401_is_unauthorized_and_it_is_always_101() -> None:
     """Rule 10: one client turns any 401 into "unauthorized" without reading the body."""
-    assert [cls for cls in errors._all(CmkError) if cls.http == 401] == [errors.Unauthorized]
+    assert [cls for cls in CLASSES if cls.http == 401] == [errors.Unauthorized]
 
 
 @pytest.mark.parametrize("code", [0, 1, 199, 211, 299, 300, 302, 902, 999, 65_535])
@@ -47,11 +49,11 @@ def test_code_100_is_told_apart_by_its_status() -> None:
 
 
 def test_only_what_can_pass_by_itself_is_retryable() -> None:
-    found = {cls.__name__ for cls in errors._all(CmkError) if cls.retryable}
+    found = {cls.__name__ for cls in CLASSES if cls.retryable}
     assert found == {"AuditUnavailable", "Overloaded", "TspUnreachable", "KmsUnreachable", "KmsThrottled"}
 
 
-@pytest.mark.parametrize("cls", errors._all(CmkError))
+@pytest.mark.parametrize("cls", CLASSES)
 def test_every_error_has_words_and_travels_between_processes(cls: type[CmkError]) -> None:
     error = cls()
     assert error.message

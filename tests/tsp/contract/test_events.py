@@ -64,7 +64,12 @@ def test_ids_are_unique_and_sort_by_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "1970-01-01T00:00:00.000Z"), (1769903999.1239, "2026-01-31T23:59:59.123Z")]
+    ("seconds", "shown"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1769903999.1234, "2026-01-31T23:59:59.123Z"),
+        (1769903999.9996, "2026-02-01T00:00:00.000Z"),
+    ],
 )
 def test_time_is_utc_with_milliseconds(seconds: float, shown: str) -> None:
     assert events.timestamp(seconds) == shown

@@ -50,7 +50,12 @@ def test_reads_back_what_it_wrote(record: Record) -> None:
 
 
 @often
-@given(json_values | st.fixed_dictionaries({"boxes": json_values}, optional=dict.fromkeys(GOOD, json_values)))
+@given(
+    json_values
+    | st.fixed_dictionaries(
+        {"boxes": json_values}, optional=dict.fromkeys(sorted(GOOD.keys() - {"boxes"}), json_values)
+    )
+)
 def test_arbitrary_json_raises_nothing_but_document_error(found: object) -> None:
     with pytest.raises(DocumentError):
         sealed.load(found)
