@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -147,6 +148,7 @@ class TspClient:
             return response.status, bytes(reply)
         finally:
             if not kept:
+                connection.close()
                 self._local.kept = None
 
     def _connect(self, deadline: float) -> None:
@@ -169,9 +171,8 @@ class _Kept:
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self.connection, self.pid = connection, os.getpid()
-
-    def __del__(self) -> None:
-        self.connection.close()
+        # not __del__: in a cycle the socket could be finalized before it is closed
+        weakref.finalize(self, connection.close)
 
 
 _client: KeyService | None = None

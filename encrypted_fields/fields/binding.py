@@ -50,7 +50,8 @@ class Binding:
         return head + len(edek).to_bytes(2, "big") + edek + key.seal(plaintext, self._aad(tenant, row))
 
     def open(self, stored: bytes, key: ValueKey, tenant: str, row: bytes | None) -> bytes:
-        """The plaintext; InvalidCiphertext for anything that was not sealed for this place. `stored` passed `edek_of`.
+        """The plaintext; InvalidCiphertext for anything that was not sealed for this place. `stored` passed `edek_of`;
+        `row` is what `row_part` made of the primary key.
 
         A value that was sealed with its row is always opened with its row. One that was sealed without it is refused
         where the field binds rows.
@@ -58,17 +59,20 @@ class Binding:
         bound = stored[4] == 1
         if self.binds_row and not bound:
             raise InvalidCiphertext
+        aad = self._prefixes(tenant, bound)
         return key.open(
-            stored[HEAD + int.from_bytes(stored[5:HEAD], "big") :], self._aad(tenant, row if bound else None)
+            stored[HEAD + int.from_bytes(stored[5:HEAD], "big") :], aad + row if bound and row is not None else aad
         )
 
     def row(self, pk: object) -> bytes | None:
         """Canonical bytes of the primary key; None when this field does not bind rows."""
         return row_bytes(self.pk, pk) if self.binds_row else None
 
-    def row_always(self, pk: object) -> bytes:
-        """The same for a value that was sealed with its row, whatever the field says today."""
-        return row_bytes(self.pk, pk)
+    def row_part(self, pk: object) -> bytes:
+        """The row as the last part of the associated data, for a value that was sealed with its row, whatever the
+        field says today."""
+        row = row_bytes(self.pk, pk)
+        return len(row).to_bytes(4, "big") + row
 
     def tenant_of(self, instance: models.Model) -> str:
         """Of the row, else the active one. NoTenant without either, TenantConflict when they differ."""

@@ -19,7 +19,7 @@ from django.db.models.sql import compiler as sql
 
 from encrypted_fields.conf import BATCH
 from encrypted_fields.fields.lookups import EncryptedIsNull
-from encrypted_fields.fields.sealed import Batch, Part, Sealed
+from encrypted_fields.fields.sealed import Batch, Column, Part, Sealed
 
 _OTHER = (sql.SQLInsertCompiler, sql.SQLDeleteCompiler, sql.SQLAggregateCompiler)
 _raw = threading.local()
@@ -213,11 +213,10 @@ class _Reader:
 
 def _seal_block(block: list[list[Any]], group: _Group, part: Part) -> None:
     for at, _ in group.positions:
-        column = [row[at] for row in block]
-        part.columns.append(column)
-        for index, stored in enumerate(column):
-            if stored is not None:
-                block[index][at] = Sealed(stored, part, index)
+        column = Column(part, [row[at] for row in block])
+        for index, row in enumerate(block):
+            if row[at] is not None:
+                row[at] = Sealed(column, index)
 
 
 def _tenant_field(binding: Any) -> Any:
@@ -276,7 +275,7 @@ class _RawGroup:
 class _RawColumn:
     """A converter for raw(), which hands over single values and no rows."""
 
-    __slots__ = ("_column", "_field", "_group", "_part")
+    __slots__ = ("_column", "_field", "_group")
 
     def __init__(self, field: Any) -> None:
         group: _RawGroup | None = getattr(_raw, "group", None)
@@ -284,13 +283,12 @@ class _RawColumn:
             group = _raw.group = _RawGroup()
         group.fields.add(field)
         self._field, self._group = field, group
-        self._part: Part | None = None
-        self._column: list[Any] = []
+        self._column: Column | None = None
 
     def __call__(self, value: Any, expression: Any, connection: Any) -> Any:
-        if self._part is None:
+        if self._column is None:
             self._group.batch = self._group.batch or Batch()
-            self._part = Part(self._group.batch, self._field.binding, connection.alias, None, None)
-            self._part.columns.append(self._column)
-        self._column.append(value)
-        return None if value is None else Sealed(value, self._part, len(self._column) - 1)
+            self._column = Column(Part(self._group.batch, self._field.binding, connection.alias, None, None), [])
+        self._column.stored.append(value)
+        self._column.keys.append(None)
+        return None if value is None else Sealed(self._column, len(self._column.stored) - 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import models
@@ -55,51 +54,57 @@ class Locked:
 
 
 class Batch:
-    """The keys of up to 1,000 rows of one query, asked for at the first look and dropped after their last use."""
+    """The keys of up to 1,000 rows of one query, asked for at the first look; each goes with its value's opening."""
 
-    __slots__ = ("_keys", "_uses", "parts")
+    __slots__ = ("parts",)
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
-        self._keys: dict[tuple[str, bytes], ValueKey | CmkError] = {}
-        self._uses: Counter[tuple[str, bytes]] = Counter()
 
-    def key(self, tenant: str, edek: bytes, label: str) -> ValueKey:
-        """Raises what the proxy said about this key."""
-        name = (tenant, edek)
-        found = self._keys.get(name)
-        if found is None:
-            self._ask(tenant, edek, label)
-            found = self._keys[name]
-        if isinstance(found, CmkError):
-            if found.retryable:
-                del self._keys[name]
-            raise _plain(found)
-        self._uses[name] -= 1
-        if self._uses[name] <= 0:
-            del self._keys[name], self._uses[name]
-        return found
-
-    def _ask(self, tenant: str, edek: bytes, label: str) -> None:
-        uses = Counter([edek])
+    def ask(self, tenant: str, label: str) -> None:
+        """Put a key, or the reason why there is none, beside each value of this tenant that has none yet."""
+        places: dict[bytes, list[tuple[Column, int]]] = {}
         for part in self.parts:
-            uses.update(part.edeks_of(tenant))
-        if uses[edek] > 1:
-            uses[edek] -= 1  # it was counted for itself and as one of its batch
-        wanted = [one for one in uses if (tenant, one) not in self._keys]
+            for column in part.columns:
+                part.find(column, tenant, places)
         try:
-            found = open_keys(tenant, wanted, label=label)
+            found = open_keys(tenant, list(places), label=label)
         except WITHDRAWN as error:  # the whole request was refused: so is each key
-            found = dict.fromkeys(wanted, error)
-        for one, key in found.items():
-            self._keys[tenant, one] = key
-            self._uses[tenant, one] = uses[one]
+            found = dict.fromkeys(places, error)
+        for edek, key in found.items():
+            for column, index in places[edek]:
+                column.keys[index] = key
+
+
+class Column:
+    """One encrypted column of a block of rows as it came from the database, and the keys once they were asked for."""
+
+    __slots__ = ("keys", "part", "stored")
+
+    def __init__(self, part: Part, stored: list[Any]) -> None:
+        self.part, self.stored = part, stored
+        self.keys: list[ValueKey | CmkError | None] = [None] * len(stored)
+        part.columns.append(self)
+
+    def key(self, index: int, tenant: str) -> ValueKey:
+        """Once: then it is gone. Raises what the proxy said about this key, or InvalidCiphertext."""
+        found = self.keys[index]
+        if found is None:
+            edek_of(bytes(self.stored[index]))
+            self.part.batch.ask(tenant, self.part.binding.model_id)
+            found = self.keys[index]
+        if isinstance(found, ValueKey) or (found is not None and found.retryable):
+            self.keys[index] = None
+        if isinstance(found, ValueKey):
+            return found
+        # A wrapped key that does not unwrap is forged or of another tenant: the same one error as a forged value.
+        raise InvalidCiphertext if found is None or isinstance(found, FORGED) else found
 
 
 class Part:
-    """The encrypted columns of one model in one block of rows: parallel lists, as they came from the database."""
+    """The encrypted columns of one model in one block of rows, with the rows' keys and tenants in parallel lists."""
 
-    __slots__ = ("_owners", "batch", "binding", "captured", "columns", "pks", "tenants", "using")
+    __slots__ = ("_names", "_owners", "_rows", "batch", "binding", "captured", "columns", "pks", "tenants", "using")
 
     def __init__(
         self, batch: Batch, binding: Binding, using: str, pks: list[Any] | None, tenants: list[Any] | None
@@ -107,8 +112,10 @@ class Part:
         batch.parts.append(self)
         self.batch, self.binding, self.using = batch, binding, using
         self.pks, self.tenants = pks, tenants
-        self.columns: list[list[Any]] = []
+        self.columns: list[Column] = []
         self.captured = current_tenant() if binding.tenant_from is None else None
+        self._names: list[str] | None = None
+        self._rows: list[bytes | None] = [] if pks is None else [None] * len(pks)
         # Only a callable and raw() need the instance to know its tenant.
         self._owners: dict[int, weakref.ref[models.Model]] | None = (
             {} if callable(binding.tenant_from) or pks is None else None
@@ -119,85 +126,95 @@ class Part:
             self._owners[index] = weakref.ref(instance)
 
     def tenant(self, index: int) -> str | None:
-        """The row's own tenant, as loaded; None when only the context knows."""
+        """The row's own tenant, as loaded; None when only the context or the instance knows."""
+        if self._names is not None:
+            return self._names[index] or tenant_name(None)
         if self.binding.tenant_from is None:
             return self.captured
-        if self.tenants is not None:
-            return tenant_name(self.tenants[index])
-        if self._owners is not None:
-            owner = self._owners[index]() if index in self._owners else None
-            return None if owner is None else self.binding.own_tenant(owner)
-        found = self.binding.tenants(self.pks or (), self.using)
-        self.tenants = [found.get(pk) for pk in self.pks or ()]
+        if self.tenants is None:
+            if self._owners is not None:
+                owner = self._owners[index]() if index in self._owners else None
+                return None if owner is None else self.binding.own_tenant(owner)
+            found = self.binding.tenants(self.pks or (), self.using)
+            self.tenants = [found.get(pk) for pk in self.pks or ()]
+        # the rows that nobody looks at may have no tenant: that is told to whoever looks
+        self._names = ["" if one is None or isinstance(one, bool) else str(one) for one in self.tenants]
         return tenant_name(self.tenants[index])
 
-    def edeks_of(self, tenant: str) -> list[bytes]:
-        """Of this part's values, those of one tenant."""
-        found = []
-        for column in self.columns:
-            for index, stored in enumerate(column):
-                if stored is not None and self._is_of(index, tenant):
-                    try:
-                        found.append(edek_of(bytes(stored)))
-                    except InvalidCiphertext:
-                        continue  # whoever looks at that value is told
+    def row(self, index: int, instance: models.Model | None) -> bytes:
+        """The row's part of the associated data; made once for the fields of the row."""
+        if self.pks is None:
+            return self.binding.row_part(getattr(instance, self.binding.pk.attname))
+        found = self._rows[index]
+        if found is None:
+            found = self._rows[index] = self.binding.row_part(self.pks[index])
         return found
 
-    def _is_of(self, index: int, tenant: str) -> bool:
-        if self.tenants is not None:
-            return str(self.tenants[index]) == tenant
-        own = self.tenant(index)
-        return own == tenant or (own is None and self.binding.tenant_from is None)
+    def find(self, column: Column, tenant: str, places: dict[bytes, list[tuple[Column, int]]]) -> None:
+        """Add this column's values of one tenant to `places`, by their wrapped keys."""
+        keys, names = column.keys, self._names
+        for index, stored in enumerate(column.stored):
+            if stored is None or keys[index] is not None:
+                continue
+            own = names[index] if names is not None else self.tenant(index)
+            if own == tenant or (own is None and self.binding.tenant_from is None):
+                try:
+                    edek = edek_of(bytes(stored))
+                except InvalidCiphertext:
+                    continue  # whoever looks at that value is told
+                places.setdefault(edek, []).append((column, index))
 
 
 class Sealed:
-    """One stored value with its place in the batch. Lives in the instance's `__dict__` until somebody looks."""
+    """One stored value: its place in a column. Lives in the instance's `__dict__` until somebody looks."""
 
-    __slots__ = ("index", "part", "stored")
+    __slots__ = ("column", "index")
 
-    def __init__(self, stored: Any, part: Part, index: int) -> None:
-        self.stored, self.part, self.index = stored, part, index
+    def __init__(self, column: Column, index: int) -> None:
+        self.column, self.index = column, index
+
+    @property
+    def stored(self) -> bytes:
+        return bytes(self.column.stored[self.index])
 
     def open(self, field: EncryptedField[Any, Any], instance: models.Model | None) -> Any:
         """The value, or Locked. TenantConflict if the active tenant is another; InvalidCiphertext for forged bytes."""
-        stored, part, binding = bytes(self.stored), self.part, field.binding
-        edek = edek_of(stored)
-        own = part.tenant(self.index)
+        column, index, binding = self.column, self.index, field.binding
+        part = column.part
+        own = part.tenant(index)
         if own is None and instance is not None:
             own = binding.own_tenant(instance)
         tenant = agreed(own)
-        row = None
-        if stored[4] == 1:
-            pk = part.pks[self.index] if part.pks is not None else getattr(instance, binding.pk.attname)
-            row = binding.row_always(pk)
         try:
-            key = part.batch.key(tenant, edek, binding.model_id)
+            key = column.key(index, tenant)
         except WITHDRAWN as error:
             return Locked(self, type(error).__name__)
+        stored = bytes(column.stored[index])
+        row = part.row(index, instance) if stored[4] == 1 else None
         return field.codec.load(binding.open(stored, key, tenant, row))
 
     def is_at(self, field: EncryptedField[Any, Any], instance: models.Model) -> bool | None:
         """Whether the row is still the one it was read from: then its bytes may stay. None: unknown (raw())."""
-        part, binding = self.part, field.binding
+        part, binding = self.column.part, field.binding
         if part.pks is None:
             return None
-        if bytes(self.stored[4:5]) == b"\x01":
+        if self.stored[4:5] == b"\x01":
             now = getattr(instance, binding.pk.attname)
-            if now is None or binding.row_always(now) != binding.row_always(part.pks[self.index]):
+            if now is None or binding.row_part(now) != part.row(self.index, instance):
                 return False
-        loaded = binding.tenant_column is None or binding.tenant_column in instance.__dict__
         if binding.tenant_from is None:
             return agreed(part.tenant(self.index)) is not None
+        loaded = binding.tenant_column is None or binding.tenant_column in instance.__dict__
         return not loaded or part.tenant(self.index) == binding.tenant_of(instance)
 
     def __repr__(self) -> str:
         return "<Sealed>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        part = self.part
+        part = self.column.part
         pk = None if part.pks is None else part.pks[self.index]
         tenant = part.tenants[self.index] if part.tenants is not None else part.captured
-        return _revive, (bytes(self.stored), part.binding.model._meta.label, part.binding.name, part.using, pk, tenant)
+        return _revive, (self.stored, part.binding.model._meta.label, part.binding.name, part.using, pk, tenant)
 
 
 class SealedAttribute(DeferredAttribute):
@@ -217,13 +234,8 @@ class SealedAttribute(DeferredAttribute):
 
     def __set__(self, instance: models.Model, value: Any) -> None:
         if type(value) is Sealed:
-            value.part.belongs_to(value.index, instance)
+            value.column.part.belongs_to(value.index, instance)
         instance.__dict__[self.field.attname] = value
-
-
-def _plain(error: CmkError) -> CmkError:
-    # A wrapped key that does not unwrap is forged or of another tenant: the same one error as a forged value.
-    return InvalidCiphertext() if isinstance(error, FORGED) else error
 
 
 def _revive(stored: bytes, label: str, name: str, using: str, pk: Any, tenant: str | None) -> Sealed:
@@ -233,5 +245,4 @@ def _revive(stored: bytes, label: str, name: str, using: str, pk: Any, tenant: s
     part = Part(Batch(), field.binding, using, None if pk is None else [pk], None if tenant is None else [tenant])
     if field.binding.tenant_from is None:
         part.captured = tenant
-    part.columns.append([stored])
-    return Sealed(stored, part, 0)
+    return Sealed(Column(part, [stored]), 0)

@@ -7,7 +7,7 @@ have been prepared. There the rows of an INSERT are `compiler.query.objs` and th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.core.exceptions import FieldError
 from django.db import models
@@ -15,6 +15,7 @@ from django.db.models.constants import OnConflict
 from django.db.models.expressions import Value
 from django.db.models.sql.compiler import SQLInsertCompiler, SQLUpdateCompiler
 
+from encrypted_fields.fields.binding import row_bytes
 from encrypted_fields.fields.sealed import Locked, Sealed
 from encrypted_fields.keys import RowKey, new_keys
 
@@ -61,41 +62,52 @@ class Pending:
         self.field, self.instance, self.value = field, instance, value
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        keys: dict[int, RowKey] | None = compiler.__dict__.get("cmk_row_keys")
-        if keys is None:
-            keys = compiler.cmk_row_keys = _row_keys(compiler, self)
-        field, binding = self.field, self.field.binding
-        key, edek = keys[id(self.instance)]
-        row = binding.row(getattr(self.instance, binding.pk.attname))
-        stored = binding.seal(field.codec.dump(self.value), key, edek, binding.tenant_of(self.instance), row)
-        return parameter(stored, connection)
+        binding = self.field.binding
+        groups: dict[Any, dict[int, _Row]] = compiler.__dict__.setdefault("cmk_rows", {})
+        rows = groups.get(binding.tenant_from)
+        if rows is None:
+            rows = groups[binding.tenant_from] = _rows(compiler, self)
+        row = rows[id(self.instance)]
+        (key, edek), bound = row.key, row.row if binding.binds_row else None
+        return parameter(binding.seal(self.field.codec.dump(self.value), key, edek, row.tenant, bound), connection)
 
     def __repr__(self) -> str:
         return "<Pending>"
 
 
-def _row_keys(compiler: Any, first: Pending) -> dict[int, RowKey]:
-    """A key for each row of the statement that has something to seal."""
-    query = compiler.query
+class _Row(NamedTuple):
+    key: RowKey
+    tenant: str
+    row: bytes | None
+
+
+def _rows(compiler: Any, first: Pending) -> dict[int, _Row]:
+    """Key, tenant and canonical primary key of each row of the statement that has something to seal; for the fields
+    that take their tenant from where `first` does."""
+    query, binding = compiler.query, first.field.binding
+    instances: list[models.Model] = []
     if isinstance(compiler, SQLInsertCompiler):
-        fields = [field for field in query.fields if is_encrypted(field)]
+        fields = [one for one in query.fields if is_encrypted(one) and one.binding.tenant_from == binding.tenant_from]
         _refuse_upsert(query, fields)
-        rows = [one for one in query.objs if any(_needs_key(one.__dict__.get(field.attname)) for field in fields)]
+        instances = [one for one in query.objs if any(_needs_key(one.__dict__.get(f.attname)) for f in fields)]
+        binds = any(one.binding.binds_row for one in fields)
     else:
-        rows = []
-    if not any(one is first.instance for one in rows):
-        rows.append(first.instance)
-    binding = first.field.binding
+        binds = any(isinstance(value, Pending) and value.field.binding.binds_row for _, _, value in query.values)
+    if not any(one is first.instance for one in instances):
+        instances.append(first.instance)
     wanted: dict[str, list[models.Model]] = {}
-    for one in rows:
+    for one in instances:
         wanted.setdefault(binding.tenant_of(one), []).append(one)
-    keys: dict[int, RowKey] = {}
+    rows: dict[int, _Row] = {}
     for tenant, members in wanted.items():
         pk = members[0].pk
         about = str(pk) if len(members) == 1 and pk is not None else None
-        made = new_keys(tenant, len(members), label=binding.model_id, object_id=about)
-        keys.update(zip(map(id, members), made, strict=True))
-    return keys
+        keys = new_keys(tenant, len(members), label=binding.model_id, object_id=about)
+        for one, key in zip(members, keys, strict=True):
+            rows[id(one)] = _Row(
+                key, tenant, row_bytes(binding.pk, one.__dict__[binding.pk.attname]) if binds else None
+            )
+    return rows
 
 
 def _needs_key(value: Any) -> bool:

@@ -11,7 +11,7 @@ from django.core.exceptions import FieldError
 from encrypted_fields import tenant
 from encrypted_fields.testing import MemoryTsp, counted, stored_bytes
 from tests.encrypted_fields.people import BORN, edek, person
-from tests.sample_app.models import Keyed, Note, Patient
+from tests.sample_app.models import Keyed, Note, Patient, Shared
 
 pytestmark = pytest.mark.django_db
 
@@ -27,6 +27,22 @@ def test_a_save_asks_for_one_key_that_the_fields_of_the_row_share(cmk_tsp: Memor
         str(one.pk),
         "tests",
     )
+
+
+def test_two_tenants_share_a_row_but_no_key(cmk_tsp: MemoryTsp) -> None:
+    one = Shared.objects.create(seller="north", buyer="south", price=5, wish="cheap")
+    Shared.objects.bulk_create([Shared(seller="south", buyer="north", price=n, wish=f"w{n}") for n in range(2)])
+    assert sorted((call.about.tenant, call.count) for call in cmk_tsp.calls) == [
+        ("north", 1), ("north", 2), ("south", 1), ("south", 2)
+    ]  # fmt: skip
+    assert edek(one, "price") != edek(one, "wish")
+    assert [(row.price, row.wish) for row in Shared.objects.order_by("id")] == [(5, "cheap"), (0, "w0"), (1, "w1")]
+    Shared.objects.update(price=6, wish="none")
+    assert set(Shared.objects.values_list("price", "wish")) == {(6, "none")}
+    cmk_tsp.revoke("south")
+    found = Shared.objects.get(pk=one.pk)
+    assert found.price == 6
+    assert not found.wish
 
 
 def test_a_row_without_values_asks_for_nothing(cmk_tsp: MemoryTsp) -> None:

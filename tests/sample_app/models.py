@@ -122,6 +122,15 @@ class Called(models.Model):
         return f"t-{self.owner}"
 
 
+class Shared(models.Model):
+    """Two tenants in one row, each with its own value."""
+
+    seller = models.CharField(max_length=40)
+    buyer = models.CharField(max_length=40)
+    price = EncryptedField(models.IntegerField(), tenant_from="seller")
+    wish = EncryptedField(models.TextField(), tenant_from="buyer")
+
+
 class Keyed(models.Model):
     """A natural key, made by the client and bound because the field asks for it."""
 
