@@ -1,0 +1,1 @@
+"""The leases under every fault, on a clock that the test holds."""
