@@ -74,14 +74,14 @@ def uninterrupted() -> Iterator[None]:
     came: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        signal.signal(number, lambda number, _: came.append(number))
+        signal.signal(number, lambda signum, _: came.append(signum))
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
+        for signum in came:
+            signal.raise_signal(signum)
 
 
 def run(command: Sequence[str], env: Mapping[str, str], text: str = "") -> str:
