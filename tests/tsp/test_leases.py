@@ -12,37 +12,13 @@ from encrypted_fields.core.errors import (
     KmsMisconfigured,
     KmsRefused,
     KmsThrottled,
-    KmsUnreachable,
     KmsWrapFailed,
 )
-from encrypted_fields.core.memory import SecretBytes
-from tests.tsp.doubles import FakeKms, FakeTenant, FaultyKms, Tenants, World, call, request, world
+from tests.tsp.doubles import FakeKms, FakeTenant, FaultyKms, Tenants, World, world
+from tests.tsp.lease_steps import only, tick, unwrap, wrap
 from tsp.contract import events
 from tsp.contract.tenant import Leasing
 from tsp.leases.agreement import FileAgreement
-from tsp.leases.lease import EPOCH_SECONDS, Lease, Moment, epoch, life, next_renewal, next_retry
-
-HOUR = 3600.0
-
-
-async def wrap(made: World, tenant: str = "a") -> Any:
-    return await call(made.plane.app, "document/wrap", request(tenant))
-
-
-async def unwrap(made: World, edek: str, tenant: str = "a") -> Any:
-    return await call(made.plane.app, "document/unwrap", request(tenant, encryptedDocumentKey=edek))
-
-
-async def tick(made: World) -> None:
-    """One round in the background, and all that it started."""
-    await made.plane.renewal.tick()
-    await made.plane.renewal.settled()
-    await made.plane.leases.journal.drained()
-
-
-def only(made: World) -> Lease:
-    [(_, lease)] = made.plane.leases.all()
-    return lease
 
 
 async def test_a_thousand_requests_without_a_lease_make_one_call(leased: World) -> None:
@@ -124,59 +100,6 @@ async def test_a_forged_agreement_is_replaced(tmp_path: Path, leased: World) -> 
         assert (await wrap(again)).status == 200
         assert path.read_bytes() == only(again).elek
         again.plane.close()
-
-
-async def test_renewals_are_real_unwraps_in_the_background(leased: World) -> None:
-    """House decision 5: every 300 s ± 10 %, and no request waits for one."""
-    await wrap(leased)
-    kms = leased.kms().adapter
-    kms.calls.clear()
-    leased.clock.advance(269)
-    await wrap(leased)
-    await tick(leased)
-    assert kms.calls == []
-    leased.clock.advance(62)
-    await wrap(leased)
-    assert kms.calls == []
-    await tick(leased)
-    assert kms.calls == ["unwrap"]
-    [event] = leased.trail.of(events.LEASE_RENEWED)
-    assert (event.tenant, event.config, event.leased, event.outcome) == ("a", 11, True, "success")
-
-
-async def test_a_key_is_held_for_an_hour_while_nobody_answers(leased: World) -> None:
-    """R-2: all requests succeed for 3,600 s after the start of the last proof, none after; the bytes go with it."""
-    edek = (await wrap(leased)).json()["edek"]
-    lease, kms = only(leased), leased.kms().adapter
-    kms.failure = KmsUnreachable()
-    for _ in range(360):
-        leased.clock.advance(10)
-        assert (await unwrap(leased, edek)).status == 200
-        await tick(leased)
-    tries = len(kms.calls)
-    assert tries >= 60
-    leased.clock.advance(1)
-    assert lease.usable(leased.plane.leases.now()) is False
-    assert (await unwrap(leased, edek)).json()["code"] == 208
-    await tick(leased)
-    assert lease.lek.wiped
-    assert len(leased.trail.of(events.LEASE_EXPIRED)) == 1
-    kms.failure = None
-    assert (await unwrap(leased, edek)).status == 200
-
-
-async def test_an_answer_within_the_hour_starts_a_new_one(leased: World) -> None:
-    await wrap(leased)
-    leased.kms().adapter.failure = KmsUnreachable()
-    for _ in range(300):
-        leased.clock.advance(10)
-        await wrap(leased)
-        await tick(leased)
-    leased.kms().adapter.failure = None
-    leased.clock.advance(61)
-    await tick(leased)
-    leased.clock.advance(HOUR - 100)
-    assert only(leased).usable(leased.plane.leases.now())
 
 
 @pytest.mark.parametrize("refusal", [KmsRefused(), KmsMisconfigured()])
@@ -296,119 +219,6 @@ async def test_a_proof_that_began_before_the_refusal_proves_nothing(leased: Worl
     assert list(leased.plane.leases.all()) == []
 
 
-@pytest.mark.parametrize("jump", [HOUR, 86_400, -HOUR, -86_400])
-async def test_a_jump_of_the_wall_clock_never_makes_a_key_live_longer(leased: World, jump: float) -> None:
-    """R-26."""
-    await wrap(leased)
-    lease = only(leased)
-    leased.clock.set_wall(jump)
-    leased.clock.advance(0.001)
-    assert lease.usable(leased.plane.leases.now()) is (jump < 0)
-    leased.clock.advance(HOUR)
-    assert lease.usable(leased.plane.leases.now()) is False
-
-
-async def test_time_asleep_counts(leased: World) -> None:
-    """R-26: the boot clock goes on while the machine is suspended, even if the wall clock is put back after it."""
-    await wrap(leased)
-    leased.clock.advance(2 * HOUR)
-    leased.clock.set_wall(-2 * HOUR)
-    assert only(leased).usable(leased.plane.leases.now()) is False
-
-
-async def test_an_idle_key_is_wiped_instead_of_renewed(leased: World) -> None:
-    await wrap(leased)
-    lease, kms = only(leased), leased.kms().adapter
-    kms.calls.clear()
-    leased.clock.advance(331)
-    await tick(leased)
-    assert (lease.lek.wiped, kms.calls) == (True, [])
-    assert leased.trail.of(events.LEASE_EXPIRED) == []
-    assert (await wrap(leased)).status == 200
-    assert kms.calls == ["unwrap"]
-
-
-@pytest.mark.parametrize(("hold", "allowed"), [(0, 300), (60, 300), (600, 600), (3600, 3600)])
-def test_a_tenants_policy_shortens_the_hold(hold: int, allowed: int) -> None:
-    assert life(Leasing(True, 300, hold)) == allowed
-
-
-@pytest.mark.parametrize(
-    "leasing", [Leasing(True), Leasing(True, 300, 0), Leasing(True, 30, 0), Leasing(True, 30, 3600)]
-)
-def test_a_renewal_is_due_before_the_key_ends(leasing: Leasing) -> None:
-    due = [next_renewal(leasing) for _ in range(1000)]
-    assert max(due) <= min(leasing.renew * 1.1, life(leasing) * 0.8)
-    assert max(due) - min(due) > leasing.renew * 0.05  # jittered
-
-
-def test_retries_keep_within_a_minute_and_sixty_an_hour() -> None:
-    """R-2."""
-    for failures in range(1, 400):
-        assert all(0 < next_retry(failures) <= 60 for _ in range(50))
-    assert sum(next_retry(99) for _ in range(10_000)) / 10_000 < 35
-
-
-async def test_with_hold_zero_a_key_ends_with_its_proof(tmp_path: Path) -> None:
-    made = world(tmp_path, leasing=Leasing(True, 300, 0))
-    edek = (await wrap(made)).json()["edek"]
-    made.kms().adapter.failure = KmsUnreachable()
-    made.clock.advance(300)
-    assert (await unwrap(made, edek)).status == 200
-    made.clock.advance(0.1)
-    assert (await unwrap(made, edek)).json()["code"] == 208
-    made.plane.close()
-
-
-async def test_a_policy_that_gets_shorter_binds_the_leases_that_exist(leased: World) -> None:
-    await wrap(leased)
-    lease = only(leased)
-    leased.clock.advance(400)
-    leased.kms().leasing = Leasing(True, 300, 0)
-    await tick(leased)
-    assert lease.lek.wiped
-
-
-async def test_a_configuration_that_is_switched_off_loses_its_keys(leased: World) -> None:
-    await wrap(leased)
-    lease = only(leased)
-    leased.tenants.by_name["a"].kms.clear()
-    await tick(leased)
-    assert lease.lek.wiped
-
-
-async def test_a_new_version_of_the_configuration_proves_the_keys_anew(leased: World) -> None:
-    edek = (await wrap(leased)).json()["edek"]
-    lease, kms = only(leased), leased.kms()
-    kms.version = 2
-    kms.adapter = FaultyKms()  # another key at the key service: what the old one wrapped does not open
-    await tick(leased)
-    assert lease.lek.wiped
-    assert (await unwrap(leased, edek)).json()["code"] == 205
-    assert (await wrap(leased)).status == 200
-
-
-async def test_each_epoch_has_its_own_key_and_the_old_ones_go_on(leased: World) -> None:
-    first = (await wrap(leased)).json()
-    digest = only(leased).digest
-    leased.clock.advance(EPOCH_SECONDS)
-    second = (await wrap(leased)).json()
-    assert (await unwrap(leased, first["edek"])).json() == {"dek": first["dek"]}
-    assert (await unwrap(leased, second["edek"])).json() == {"dek": second["dek"]}
-    active = leased.plane.leases.state("a", 11).active
-    assert active is not None
-    assert active.digest != digest
-
-
-def test_epochs_are_thirty_days_and_turn_over_at_different_times() -> None:
-    ends = {epoch(f"acme:tenant-{number}:1:1", 1_800_000_000.0)[1] for number in range(100)}
-    assert len(ends) == 100
-    assert all(0 < end - 1_800_000_000 <= EPOCH_SECONDS for end in ends)
-    number, end = epoch("acme:a:1:1", 1_800_000_000.0)
-    assert epoch("acme:a:1:1", end)[0] == number + 1
-    assert epoch("acme:a:1:1", end - 1)[0] == number
-
-
 async def test_a_wiped_key_is_gone_from_memory(leased: World) -> None:
     """T-20: no byte of the LEK is left in its page."""
     await wrap(leased)
@@ -427,13 +237,6 @@ async def test_waiters_are_answered_after_ten_seconds_at_most(leased: World, mon
     assert {answer.json()["code"] for answer in answers} == {208}
     assert leased.kms().adapter.calls == ["wrap"]
     leased.kms().adapter.hold.set()
-
-
-def test_an_older_proof_changes_nothing() -> None:
-    lease = Lease("acme", "a", 1, b"\x01\x01" + bytes(40), SecretBytes(32), Leasing(True))
-    lease.proved(Moment(100.0, 1000.0))
-    lease.proved(Moment(50.0, 2000.0))
-    assert lease.proof == Moment(100.0, 1000.0)
 
 
 async def test_many_tenants_after_a_restart_make_few_calls_at_a_time(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ class Renewal:
             for lease in list(state.leases.values()):
                 self._leases.drop(state, lease)  # switched off or gone: no request gets past the directory any more
             return
+        self._compare(state, kms)
         for lease in list(state.leases.values()):
             lease.leasing = kms.leasing
             self._lease(tenant, kms, state, lease, now)
@@ -105,17 +106,19 @@ class Renewal:
             self._leases.drop(state, lease)
         elif now.boot >= lease.due and now.boot - lease.used > IDLE_SECONDS:
             self._leases.drop(state, lease)
-        elif (now.boot >= lease.retry or self._changed(state, kms)) and not lease.busy:
+        elif now.boot >= lease.retry and not lease.busy:
             lease.busy = True
             self._start(self._renew(tenant, kms, state, lease))
 
-    def _changed(self, state: KeyState, kms: Kms) -> bool:
-        # A new version of the configuration has to prove the keys that the old one proved.
-        changed = state.version not in (0, kms.version)
-        state.version = kms.version if changed else state.version
-        if changed:
+    def _compare(self, state: KeyState, kms: Kms) -> None:
+        """A new version of the configuration has to prove the keys that the old one proved, and proves them itself."""
+        if state.version == kms.version:
+            return
+        if state.version:
             state.active = None
-        return changed
+            for lease in state.leases.values():
+                lease.retry, lease.failures = 0.0, max(lease.failures, 1)
+        state.version = kms.version
 
     async def _renew(self, tenant: Tenant, kms: Kms, state: KeyState, lease: Lease) -> None:
         try:
