@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from broker import services
-from broker.models import Config, Member, ProxyInstance, ProxyKey, ServiceToken, Tenant, Trail, Vendor
+from broker.models import Config, Member, ProxyInstance, ProxyKey, ServiceToken, Tenant, TenantSecret, Trail, Vendor
 from broker.pictures import media_type
 from broker.services import Actor
 from tsp.contract.sealed import PUBLIC_KEY_BYTES, key_id
@@ -198,6 +198,12 @@ class ServiceTokenAdmin(Kept):
 class ConfigAdmin(Shown):
     list_display = ("number", "label", "kind", "tenant", "enabled")
     list_filter = ("kind", "enabled")
+
+
+@admin.register(TenantSecret)
+class TenantSecretAdmin(Shown):
+    list_display = ("number", "tenant", "kind", "path", "state", "created")
+    list_filter = ("state", "kind")
 
 
 @admin.register(ProxyInstance)

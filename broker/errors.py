@@ -58,3 +58,25 @@ class UnknownConfig(BrokerRefused):
 class NoProxyKey(BrokerRefused):
     http, reason = 409, "no_proxy_key"
     default = "the vendor has registered no proxy key yet, so there is nothing to seal to"
+
+
+class UnknownTenant(BrokerRefused):
+    http, reason = 404, "unknown_tenant"
+    default = "the vendor has no tenant of that name"
+
+
+class NotASecret(BrokerRefused):
+    reason = "not_a_secret"
+    default = "a tenant secret has a known type, a path of at most 4096 characters, and 1 to 4096 wrapped bytes"
+
+
+class RotationRefused(BrokerRefused):
+    http, reason = 409, "rotation_refused"
+    default = (
+        "a rotation is committed when its successor exists and has had half a minute to become known: "
+        "let the SaaS derive once, wait, and try again"
+    )
+
+
+class BackupRefused(BrokerRefused):
+    http, reason = 409, "backup_refused"

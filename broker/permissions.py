@@ -20,6 +20,9 @@ TABLE: dict[str, frozenset[str]] = {
     "config.switch": frozenset({"admin"}),
     "members.see": frozenset({"admin", "viewer"}),
     "trail.see": frozenset({"admin", "viewer"}),
+    "secrets.see": frozenset({"operator", "admin", "viewer"}),
+    "secrets.rotate": frozenset({"admin"}),
+    "secrets.back_up": frozenset({"operator"}),
     "vendor.see": frozenset({"operator"}),
 }
 

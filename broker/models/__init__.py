@@ -3,6 +3,7 @@
 from broker.models.configs import Config, ConfigStatus, ConfigVersion, Counter
 from broker.models.people import Member, Tenant, User, Vendor
 from broker.models.proxies import ProxyInstance, ProxyKey, ServiceToken
+from broker.models.secrets import TenantSecret
 from broker.models.trail import Trail
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "ProxyKey",
     "ServiceToken",
     "Tenant",
+    "TenantSecret",
     "Trail",
     "User",
     "Vendor",

@@ -49,6 +49,9 @@ _SENTENCES = {
     "config.published": "Sealed",
     "config.refused": "Refused by the proxy:",
     "member.added": "Member added:",
+    "secret.created": "Made by a proxy:",
+    "secret.rotation_begun": "Rotation begun of",
+    "secret.rotation_committed": "Rotation committed, archived:",
     "tenant.created": "Tenant created:",
     "tenant.restyled": "Tenant renamed:",
 }

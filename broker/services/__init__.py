@@ -1,5 +1,6 @@
 """Every write of the portal: keyword-only, atomic, and one row in the trail for each."""
 
+from broker.services.backup import export_secrets, restore_secrets
 from broker.services.configs import allocate_config, draft, publish_record, set_config_enabled
 from broker.services.people import (
     add_member,
@@ -16,6 +17,7 @@ from broker.services.proxies import (
     retire_proxy_key,
     revoke_service_token,
 )
+from broker.services.secrets import begin_rotation, commit_rotation, keep_secret
 from broker.services.trail import Actor
 
 __all__ = [
@@ -23,13 +25,18 @@ __all__ = [
     "add_member",
     "add_operator",
     "allocate_config",
+    "begin_rotation",
+    "commit_rotation",
     "create_tenant",
     "create_vendor",
     "draft",
+    "export_secrets",
     "issue_service_token",
+    "keep_secret",
     "publish_record",
     "record_status",
     "register_proxy_key",
+    "restore_secrets",
     "restyle_tenant",
     "restyle_vendor",
     "retire_proxy_key",

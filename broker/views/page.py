@@ -27,6 +27,7 @@ _WAYS = [
     ("Overview", "dashboard", {}, "tenant.see"),
     ("Keys", "sealing", {"kind": "kms"}, "config.see"),
     ("Audit log", "sealing", {"kind": "siem"}, "config.see"),
+    ("Secrets", "secrets", {}, "secrets.see"),
     ("History", "history", {}, "config.see"),
     ("Members", "members", {}, "members.see"),
     ("Activity", "activity", {}, "trail.see"),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+from datetime import timedelta
 from typing import Any
 
 import factory
+from django.db.models import QuerySet
+from django.utils import timezone
 from nacl.public import PrivateKey
 
 from broker import services
-from broker.models import Config, ConfigVersion, Member, ProxyKey, Tenant, User, Vendor
+from broker.models import Config, ConfigVersion, Member, ProxyKey, Tenant, TenantSecret, User, Vendor
 from broker.services import Actor
 from tsp.contract import sealed
 from tsp.contract import tenant as contract
+from tsp.contract.secrets import SETTLE_SECONDS
 
 BY = Actor("tests")
 PASSWORD = "correct-horse-battery-staple"
@@ -116,6 +120,22 @@ def document(config: Config, key: ProxyKey, body: contract.KmsBody | contract.Si
         tsp_key=key.key,
     )
     return contract.Document(binding, body)
+
+
+def secret(
+    config: Config, path: str = "mail", kind: str = "deterministic", wrapped: bytes = b"wrapped"
+) -> TenantSecret:
+    """The current secret of a place, as a proxy leaves it."""
+    tenant = config.tenant
+    services.keep_secret(tenant=tenant, config=config.number, kind=kind, path=path, wrapped=wrapped, by=BY)
+    found: TenantSecret = TenantSecret.objects.get(tenant=tenant, kind=kind, path=path, state="current")
+    return found
+
+
+def settle(tenant: Tenant) -> None:
+    """Let the tenant's secrets be as old as if every proxy had heard of them."""
+    rows = TenantSecret.objects.filter(tenant=tenant)
+    QuerySet.update(rows, changed=timezone.now() - timedelta(seconds=SETTLE_SECONDS + 1))
 
 
 def account(tenant: Tenant, role: str = "admin") -> User:

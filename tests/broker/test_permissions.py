@@ -13,12 +13,12 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from broker.models import Config, Tenant, Trail, Vendor
 from broker.permissions import TABLE
-from tests.broker.factories import publish
+from tests.broker.factories import publish, secret
 
 pytestmark = pytest.mark.django_db
 
 OPEN = {"login", "logout", "colours", "logo", "home"}  # for whoever comes, or about nobody in particular
-PROXY = {"proxy-configs", "proxy-status"}
+PROXY = {"proxy-configs", "proxy-secrets", "proxy-status"}
 # for each address about a tenant: the method that it takes, and what the table asks for
 TENANT = {
     "dashboard": ("get", "tenant.see"),
@@ -27,12 +27,14 @@ TENANT = {
     "history": ("get", "config.see"),
     "members": ("get", "members.see"),
     "activity": ("get", "trail.see"),
+    "secrets": ("get", "secrets.see"),
+    "secret-rotate": ("post", "secrets.rotate"),
     "api-form": ("get", "config.seal"),
     "api-draft": ("post", "config.seal"),
     "api-records": ("post", "config.seal"),
     "api-status": ("get", "tenant.see"),
 }
-VENDOR = {"vendor"}
+VENDOR = {"vendor": "vendor.see", "api-backup": "secrets.back_up"}
 _TOKEN = re.compile(rb'name="csrfmiddlewaretoken" value="\w+"')
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 
@@ -48,25 +50,27 @@ def addresses(resolver: URLResolver | None = None) -> Iterator[URLPattern]:
 def address(name: str, tenant: Tenant, config: Config) -> str:
     pattern = next(each for each in addresses() if each.name == name)
     known: dict[str, Any] = {"tenant": tenant.pk, "vendor": tenant.vendor_id, "kind": "kms", "number": config.number}
+    if "secret" in pattern.pattern.converters:
+        known |= {"secret": (tenant.secrets.first() or secret(config)).number, "step": "begin"}
     return reverse(name, kwargs={part: known[part] for part in pattern.pattern.converters})
 
 
 def test_every_address_is_in_one_of_the_tables() -> None:
     """A new address must say who may use it, or this test fails."""
     names = [pattern.name for pattern in addresses()]
-    assert sorted(names, key=str) == sorted(OPEN | PROXY | set(TENANT) | VENDOR)
-    assert {action for _, action in TENANT.values()} | {"vendor.see"} == set(TABLE)
+    assert sorted(names, key=str) == sorted(OPEN | PROXY | set(TENANT) | set(VENDOR))
+    assert {action for _, action in TENANT.values()} | set(VENDOR.values()) == set(TABLE)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", sorted(set(TENANT) | VENDOR))
+@pytest.mark.parametrize("name", sorted(set(TENANT) | set(VENDOR)))
 def test_hides_everything_from_the_others(
     name: str, method: str, tenant: Tenant, config: Config, stranger: Client, neighbour: Client
 ) -> None:
     """T-12: another tenant's admin, of this vendor or another, learns not even that the tenant exists."""
     publish(config)
-    before = Trail.objects.count()
     there = address(name, tenant, config)
+    before = Trail.objects.count()
     nowhere = there.replace(str(tenant.pk), str(uuid.uuid4())).replace(str(tenant.vendor_id), str(uuid.uuid4()))
     for client in (stranger, neighbour):
         call = getattr(client, method)
@@ -89,7 +93,7 @@ def test_hides_everything_from_the_others_with_the_right_method(
         assert getattr(client, method)(address(name, tenant, config)).status_code == 404
 
 
-@pytest.mark.parametrize("name", sorted(set(TENANT) | VENDOR))
+@pytest.mark.parametrize("name", sorted(set(TENANT) | set(VENDOR)))
 def test_asks_for_a_login(name: str, tenant: Tenant, config: Config) -> None:
     """T-21: deny by default; pages lead to the login, the interface for programs refuses."""
     method = TENANT.get(name, ("get", ""))[0]
@@ -111,23 +115,26 @@ def test_lets_in_exactly_whom_the_table_names(
     method, action = TENANT[name]
     response = getattr(client, method)(address(name, tenant, config))
     if role in TABLE[action]:
-        assert response.status_code in (200, 400, 415)  # the body is empty, and no JSON
+        assert response.status_code in (200, 302, 400, 415)  # the body is empty, and no JSON
+        assert not response.headers.get("Location", "").startswith(reverse("login"))
     else:
         assert response.status_code == 403
 
 
+@pytest.mark.parametrize("name", sorted(VENDOR))
 def test_lets_only_its_operator_see_a_vendor(
-    vendor: Vendor, tenant: Tenant, config: Config, operator: Client, admin: Client
+    name: str, vendor: Vendor, tenant: Tenant, config: Config, operator: Client, admin: Client
 ) -> None:
-    assert operator.get(address("vendor", tenant, config)).status_code == 200
-    assert admin.get(address("vendor", tenant, config)).status_code == 404
+    assert operator.get(address(name, tenant, config)).status_code == 200
+    assert admin.get(address(name, tenant, config)).status_code == 404
 
 
 @pytest.mark.parametrize("role", ["admin", "operator"])
 def test_pages_are_no_way_into_the_proxys_interface(role: str, request: pytest.FixtureRequest) -> None:
     client: Client = request.getfixturevalue(role)
     assert client.get(reverse("proxy-configs")).status_code == 401
-    assert client.post(reverse("proxy-status"), {}, content_type="application/json").status_code == 401
+    for name in ("proxy-status", "proxy-secrets"):
+        assert client.post(reverse(name), {}, content_type="application/json").status_code == 401
 
 
 @pytest.mark.parametrize("role", ["admin", "viewer", "operator", "stranger"])
@@ -154,6 +161,9 @@ def test_somebody_who_was_deactivated_is_out_at_once(admin: Client, tenant: Tena
         "/tenants/{id}/configs/0/switch",
         "/tenants/{id}/configs/01/switch",
         "/tenants/{id}/configs/9999999999/switch",
+        "/tenants/{id}/secrets/4294967296/begin",
+        "/tenants/{id}/secrets/0/commit",
+        "/tenants/{id}/secrets/1/archive",
     ],
 )
 def test_odd_addresses_lead_nowhere(admin: Client, tenant: Tenant, path: str) -> None:
@@ -170,6 +180,6 @@ def test_forged_posts_are_refused(tenant: Tenant, config: Config) -> None:
         role="admin",
     )
     client.force_login(member.user)
-    for name in ("switch", "api-draft", "api-records"):
+    for name in ("switch", "api-draft", "api-records", "secret-rotate"):
         assert client.post(address(name, tenant, config), {}, content_type="application/json").status_code == 403
     assert client.post(reverse("logout")).status_code == 403

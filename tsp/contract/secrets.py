@@ -25,4 +25,10 @@ def place_of(kind: str, path: str) -> str:
 
 def is_path(path: object) -> bool:
     """Any text of at most 4,096 characters, also none, without U+0000."""
-    return isinstance(path, str) and len(path) <= MAX_PATH and "\0" not in path
+    if not isinstance(path, str) or len(path) > MAX_PATH or "\0" in path:
+        return False
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and UTF-8 cannot
+        return False
+    return True
