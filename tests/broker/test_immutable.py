@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 from django.db import IntegrityError, models, transaction
 
-from broker.models import Config, ConfigVersion, Trail
+from broker.models import Config, ConfigVersion, TenantSecret, Trail
 from broker.models.immutable import ImmutableError
-from tests.broker.factories import publish
+from tests.broker.factories import publish, secret
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(params=[ConfigVersion, Trail])
+@pytest.fixture(params=[ConfigVersion, TenantSecret, Trail])
 def row(request: pytest.FixtureRequest, config: Config) -> models.Model:
     publish(config)
+    secret(config)
     model: type[models.Model] = request.param
     return model._default_manager.first()  # type: ignore[return-value]
 
