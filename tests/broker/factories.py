@@ -122,9 +122,7 @@ def document(config: Config, key: ProxyKey, body: contract.KmsBody | contract.Si
     return contract.Document(binding, body)
 
 
-def secret(
-    config: Config, path: str = "mail", kind: str = "deterministic", wrapped: bytes = b"wrapped"
-) -> TenantSecret:
+def secret(config: Config, path: str = "mail", kind: str = "deterministic", wrapped: bytes = b"edek") -> TenantSecret:
     """The current secret of a place, as a proxy leaves it."""
     tenant = config.tenant
     services.keep_secret(tenant=tenant, config=config.number, kind=kind, path=path, wrapped=wrapped, by=BY)
