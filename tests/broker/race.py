@@ -5,6 +5,7 @@ A reader follows the feed meanwhile as a proxy does. Prints one line of JSON; te
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import threading
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import django
+from django.test import Client
 
 THREADS = 8
 ROUNDS = 6
@@ -50,6 +52,7 @@ def main() -> None:
         together(lambda at, email=email: added(tenants[2], email)).count("added")
         for email in (user.email, "new@example.com")
     ]
+    found["secrets"] = secrets(one, token)
     # every thread publishes for a tenant of its own, while a proxy follows the feed: nothing is skipped
     before = Counter.objects.get(name="sequence").value
     follower = Follower(token, before)
@@ -59,6 +62,50 @@ def main() -> None:
     found["published"] = sorted(rows.values_list("sequence", flat=True))
     found["seen"] = follower.seen
     print(json.dumps(found))
+
+
+def secrets(config: Any, token: str) -> dict[str, Any]:
+    """Every thread leaves a secret in the same place, as a proxy; begins a rotation; leaves the next; commits."""
+    from broker.models import TenantSecret, Trail
+    from broker.services import begin_rotation, commit_rotation
+    from tests.broker.factories import settle
+
+    def leave(at: int) -> Any:
+        body = {
+            "tsp": f"tsp-{at}",
+            "tenant": config.tenant.name,
+            "type": "vector",
+            "path": "p",
+            "config": config.number,
+        }
+        wrapped = base64.b64encode(bytes([at + 1])).decode()
+        client = Client(headers={"Authorization": f"Bearer {token}"})
+        answer = client.post("/api/proxy/secrets", {**body, "wrapped": wrapped}, content_type="application/json")
+        return [answer.status_code, answer.json()["secrets"]]
+
+    told: dict[str, Any] = {"first": together(leave)}
+    first = TenantSecret.objects.get()
+    told["begun"] = together(lambda at: stepped(begin_rotation, first)).count("done")
+    told["second"] = together(leave)
+    settle(config.tenant)
+    second = TenantSecret.objects.get(state="current")
+    # half of them commit the old one, the others begin with the new one: it must not be left with neither
+    steps = [(commit_rotation, first), (begin_rotation, second)]
+    told["crossed"] = together(lambda at: stepped(*steps[at % 2]))
+    told["states"] = dict(TenantSecret.objects.values_list("number", "state"))
+    told["rows"] = Trail.objects.filter(action__startswith="secret.").count()
+    return told
+
+
+def stepped(step: Callable[..., None], secret: Any) -> str:
+    from broker.errors import RotationRefused
+    from tests.broker.factories import BY
+
+    try:
+        step(secret=secret, by=BY)
+    except RotationRefused:
+        return "refused"
+    return "done"
 
 
 def publish_as(config: Any, version: int) -> str:
@@ -114,8 +161,6 @@ class Follower:
         django.db.connection.close()
 
     def _ask(self) -> None:
-        from django.test import Client
-
         client = Client(headers={"Authorization": f"Bearer {self.token}"})
         records = client.get("/api/proxy/configs", {"after": self.after}).json()["records"]
         self.seen += [record["sequence"] for record in records]

@@ -58,6 +58,22 @@ def test_of_many_who_invite_one_does(found: Found) -> None:
     assert found["joined"] == [1, 1]
 
 
+def test_of_many_proxies_that_make_a_secret_one_wins_and_the_others_get_its_secret(found: Found) -> None:
+    for made, count in ((found["secrets"]["first"], 1), (found["secrets"]["second"], 2)):
+        assert sorted(status for status, _ in made) == [200] * (THREADS - 1) + [201]
+        assert all(secrets == made[0][1] for _, secrets in made)
+        assert len(made[0][1]) == count
+
+
+def test_of_many_who_rotate_one_does_and_a_secret_to_encrypt_with_is_left(found: Found) -> None:
+    told = found["secrets"]
+    assert told["begun"] == 1
+    assert [told["crossed"][at] for at in range(0, THREADS, 2)].count("done") == 1, "the old one is archived once"
+    begun = "done" in [told["crossed"][at] for at in range(1, THREADS, 2)]
+    assert told["states"] == {"1": "archived", "2": "in_rotation" if begun else "current"}
+    assert told["rows"] == 2 + 1 + 1 + begun, "each write left one row, and nothing else did"
+
+
 def test_a_proxy_that_follows_the_feed_misses_nothing(found: Found) -> None:
     """A record is never committed behind a higher sequence number that was already seen."""
     assert len(found["published"]) == THREADS * ROUNDS
