@@ -26,6 +26,7 @@ from encrypted_fields.core.errors import (
 from tsp.auth import ApiKeys
 from tsp.contract.events import AuditEvent
 from tsp.contract.tenant import Leasing
+from tsp.derive import SecretStore
 from tsp.egress import Egress
 from tsp.kms.base import KmsAdapter
 from tsp.leases.agreement import Agreement, FileAgreement
@@ -182,6 +183,7 @@ def world(
     leasing: Leasing = Leasing(),  # noqa: B008  frozen
     agreement: Agreement | None = None,
     notices: Notices | None = None,
+    secrets: SecretStore | None = None,
     tenants: Tenants | None = None,
     clock: ManualClock | None = None,
 ) -> World:
@@ -197,7 +199,7 @@ def world(
         directory=found,
         trail=trail,
         agreement=agreement or FileAgreement(folder / "leases"),
-        secrets=FileSecrets(folder / "secrets.json"),
+        secrets=secrets or FileSecrets(folder / "secrets.json"),
         notices=notices,
         clock=times,
     )
