@@ -1,4 +1,4 @@
-"""An event loop whose time jumps to the next thing that is due: an hour of waiting takes no time, and runs the same each time."""
+"""An event loop whose time jumps to the next thing that is due: an hour of waiting takes no time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 EPOCH = 1_800_000_000.0
 
-takes: ContextVar[float] = ContextVar(
-    "takes", default=0.0
-)  # set by work in a "thread": how long its reply is on its way
+takes: ContextVar[float] = ContextVar("takes", default=0.0)  # set by work in a "thread": when its reply arrives
 
 
 class _Jump(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
@@ -74,7 +72,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class Machine:
-    """The clocks of one computer (`tsp.clock.Clock`). `slept`: seconds in suspend, in which CLOCK_MONOTONIC stands still."""
+    """The clocks of one computer (`tsp.clock.Clock`). `slept`: seconds in suspend (CLOCK_MONOTONIC stands still)."""
 
     def __init__(self, loop: VirtualLoop, base: float = 0.0) -> None:
         self._loop = loop

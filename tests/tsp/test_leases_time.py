@@ -96,6 +96,12 @@ async def test_an_idle_key_is_wiped_instead_of_renewed(leased: World) -> None:
     await wrap(leased)
     lease, kms = only(leased), leased.kms().adapter
     kms.calls.clear()
+    for _ in range(12):
+        leased.clock.advance(299)
+        await tick(leased)
+    assert kms.calls
+    assert not lease.lek.wiped  # a tenant that reads once in an hour has its hour, too
+    kms.calls.clear()
     leased.clock.advance(331)
     await tick(leased)
     assert (lease.lek.wiped, kms.calls) == (True, [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 
 from redis.asyncio import Redis
@@ -24,6 +23,21 @@ local now = redis.call('GET', KEYS[1])
 if now and now ~= ARGV[2] then return now end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
 return ARGV[1]
+"""
+
+# Notices carry the time of Redis, the one clock that all proxies share: their own may differ by minutes.
+# KEYS notices · ARGV place
+_REFUSED = """
+local now = redis.call('TIME')
+redis.call('ZADD', KEYS[1], now[1] + now[2] / 1000000, ARGV[1])
+redis.call('EXPIRE', KEYS[1], 7200)
+"""
+# KEYS notices · ARGV since when, "" for the first call · gives the present time and the places
+_REFUSALS = """
+local now = redis.call('TIME')
+local present = now[1] + now[2] / 1000000
+local since = math.min(tonumber(ARGV[1]) or present - 10, present)
+return {string.format('%.6f', present), redis.call('ZRANGEBYSCORE', KEYS[1], since, '+inf', 'LIMIT', 0, 1000)}
 """
 
 
@@ -60,7 +74,7 @@ class Board:
         self._redis = redis
         self._name = f"cmk:lease:{vendor}"
         self._announced = float("-inf")
-        self._heard = time.time() - 10
+        self._heard = ""
 
     async def using(self, leases: Sequence[Lease], wall: float, boot: float) -> None:
         """Once a minute: which ELEKs this process has used lately, so that a worker renews them for all."""
@@ -117,18 +131,19 @@ class Board:
     async def refused(self, place: Place) -> None:
         """Tell the others that this tenant's key service said no; they look for themselves."""
         try:
-            await self._redis.zadd(f"{self._name}:refused", {f"{place[0]}:{place[1]}": time.time()})
+            await self._redis.eval(_REFUSED, 1, f"{self._name}:refused", f"{place[0]}:{place[1]}")
         except (RedisError, OSError):
             _log.warning("redis does not answer, so the others are not told of a refusal: they find out by themselves")
 
     async def refusals(self) -> list[Place]:
-        """The notices since the last call, with two seconds of overlap for clocks that differ."""
-        since, self._heard = self._heard - 2.0, time.time()
+        """The notices since the last call."""
         try:
-            found = await self._redis.zrangebyscore(f"{self._name}:refused", since, "+inf", start=0, num=1000)
+            reply: object = await self._redis.eval(_REFUSALS, 1, f"{self._name}:refused", self._heard)
         except (RedisError, OSError):
-            self._heard = since + 2.0
             return []
+        if not isinstance(reply, list):
+            return []
+        self._heard, found = _bytes(reply[0]).decode(), reply[1]
         places = [_bytes(one).decode("ascii", "replace").rpartition(":") for one in found]
         return [(tenant, int(config)) for tenant, _, config in places if config.isascii() and config.isdigit()]
 

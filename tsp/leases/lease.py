@@ -10,10 +10,11 @@ from encrypted_fields.core.memory import SecretBytes
 from tsp import edek
 from tsp.contract.tenant import Leasing
 
-IDLE_SECONDS = 300.0  # a key that nobody used for so long is wiped when its renewal is due
+IDLE_SECONDS = 3600.0  # a key that nobody used for so long is not renewed: a seldom reader has its hour too (R-2)
 EPOCH_SECONDS = 30 * 86_400
 FALLBACK_SECONDS = 30.0  # how long after the due time a process leaves the renewal to the workers
 _RETRY, _RETRY_MOST = 10.0, 60.0
+_LONGEST_PAUSE = 300.0  # whatever a throttling key service asks for (R-4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,11 @@ def life(leasing: Leasing) -> float:
 
 
 def next_renewal(leasing: Leasing) -> float:
-    """Seconds from a proof to the next one: `renew` ± 10 %, but early enough to be done before the key's life ends."""
-    return min(leasing.renew * random.uniform(0.9, 1.1), life(leasing) * random.uniform(0.7, 0.8))  # noqa: S311
+    """Seconds from a proof to the next one: a little less than `renew`, and early enough before the key's life ends.
+
+    Never more than `renew`: with the 30 s that a process waits for a worker, a refusal is heard within 330 s (R-5).
+    """
+    return min(leasing.renew * random.uniform(0.9, 0.99), life(leasing) * random.uniform(0.7, 0.8))  # noqa: S311
 
 
 def next_retry(failures: int) -> float:
@@ -86,9 +90,9 @@ class Lease:
         self.due = self.retry = at.boot + next_renewal(self.leasing)
 
     def failed(self, boot: float, pause: float = 0.0) -> None:
-        """A proof was tried and nobody answered: hold on, and try again after `pause` seconds at least."""
+        """A proof was tried and nobody answered: hold on, and try again after `pause` seconds at least, 300 at most."""
         self.failures += 1
-        self.retry = boot + max(next_retry(self.failures), pause)
+        self.retry = boot + max(next_retry(self.failures), min(pause, _LONGEST_PAUSE))
 
     def wrap(self, dek: bytes | bytearray, place: str = "") -> tuple[bytes, bytes]:
         """(EDEK, its content) for `dek`, or for the tenant secret of `place`. Only right after `usable` said yes."""

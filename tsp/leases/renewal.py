@@ -53,6 +53,7 @@ class Renewal:
         self._tasks: set[asyncio.Task[None]] = set()
         self._verified: dict[Place, float] = {}
         self._hints: set[Place] = set()
+        self._hearing: asyncio.Task[None] | None = None
         leases.on_refusal = self._tell
 
     async def run(self) -> None:
@@ -65,20 +66,27 @@ class Renewal:
             await asyncio.sleep(TICK_SECONDS)
 
     async def tick(self) -> None:
-        """One round: wipe what has expired, start what is due. Returns without waiting for a key service."""
+        """One round: wipe what has expired, start what is due. Waits neither for a key service nor for Redis."""
         now = self._leases.now()
         for (name, config), state in list(self._leases.states.items()):
             self._state(name, config, state, now)
-        if self._board is not None:
-            await self._board.using([lease for _, lease in self._leases.all()], now.wall, now.boot)
-            self._hints.update(await self._board.refusals())
-            for place in list(self._hints):
-                self._look(place, now)
+        if self._board is not None and (self._hearing is None or self._hearing.done()):
+            self._hearing = self._start(self._hear(self._board))
 
     async def settled(self) -> None:
         """Until all that is on its way has come back."""
         while self._tasks:
             await asyncio.gather(*self._tasks)
+
+    async def _hear(self, board: Notices) -> None:
+        now = self._leases.now()
+        try:
+            await board.using([lease for _, lease in self._leases.all()], now.wall, now.boot)
+            self._hints.update(await board.refusals())
+        except Exception:  # what is in Redis may be anything; the next round hears again
+            _log.exception("the notices of the fleet could not be heard")
+        for place in list(self._hints):
+            self._look(place, self._leases.now())
 
     def _state(self, name: str, config: int, state: KeyState, now: Moment) -> None:
         try:
@@ -97,14 +105,14 @@ class Renewal:
             and state.elek is not None
             and now.boot >= max(state.probe, state.refused + PROBE_SECONDS)
         ):
-            state.probe = now.boot + PROBE_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311
+            state.probe = now.boot + PROBE_SECONDS * random.uniform(0.9, 1.0)  # noqa: S311
             self._start(self._ask(tenant, kms, state, None, state.elek))
 
     def _lease(self, tenant: Tenant, kms: Kms, state: KeyState, lease: Lease, now: Moment) -> None:
         if not lease.usable(now):
             self._leases.journal.say(tenant.name, events.LEASE_EXPIRED, kms.config, KmsUnreachable(), lease.digest)
             self._leases.drop(state, lease)
-        elif now.boot >= lease.due and now.boot - lease.used > IDLE_SECONDS:
+        elif now.boot >= lease.due and now.boot - lease.used > IDLE_SECONDS and not lease.failures:
             self._leases.drop(state, lease)
         elif now.boot >= lease.retry and not lease.busy:
             lease.busy = True
@@ -195,7 +203,8 @@ class Renewal:
         if self._board is not None:
             self._start(self._board.refused(place))
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,4 +1,4 @@
-"""The few commands of Redis that leases use, in memory and in virtual time. The real one is in the tests of the fleet."""
+"""The few commands of Redis that leases use, in memory and in virtual time; tests of the fleet use a real one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from redis.exceptions import ConnectionError as RedisDown
 from redis.exceptions import TimeoutError as RedisTimeout
+
+from tsp.leases import board
 
 
 class MemoryRedis:
@@ -32,23 +34,24 @@ class MemoryRedis:
     async def mget(self, keys: list[str]) -> list[bytes | None]:
         return [await self.get(key) for key in keys]
 
-    async def pttl(self, key: str) -> int:
-        await self._up()
-        until = self.values.get(key, (b"", 0.0))[1]
-        return int((until - self._now()) * 1000) if self._now() < until else -2
-
     async def set(self, key: str, value: bytes, ex: float) -> None:
         await self._up()
         self.values[key] = value, self._now() + ex
 
-    async def time(self) -> tuple[int, int]:
+    async def eval(self, script: str, count: int, key: str, *given: Any) -> Any:
+        """What the scripts of the agreement and of the notices say."""
         await self._up()
-        now = self._now() + 1_700_000_000
-        return int(now), int(now % 1 * 1_000_000)
+        if script == board._SWAP:
+            return await self._swap(key, *given)
+        notices = self.sorted.setdefault(key, {})
+        if script == board._REFUSED:
+            notices[given[0]] = self._now()
+            return None
+        assert script == board._REFUSALS
+        since = min(float(given[0] or self._now() - 10), self._now())
+        return [b"%.6f" % self._now(), [name.encode() for name, score in notices.items() if score >= since]]
 
-    async def eval(self, script: str, count: int, key: str, new: bytes, instead: bytes, keep: int) -> bytes:
-        """The compare-and-set of the agreement, as its script says it."""
-        assert "redis.call('GET', KEYS[1])" in script
+    async def _swap(self, key: str, new: bytes, instead: bytes, keep: int) -> bytes:
         found = await self.get(key)
         if found is not None and found != instead:
             return found

@@ -1,4 +1,4 @@
-"""Some proxies, their tenants' key services, one Redis and one audit trail, all in virtual time, all of it our real code.
+"""Some proxies, their tenants' key services, one Redis and one audit trail, in virtual time, on our real code.
 
 `World` also is the oracle: each key that a proxy releases is held against what the key services and the trail saw.
 """
@@ -53,7 +53,7 @@ class Customer:
 
     name: str
     config: int
-    leasing: Leasing = Leasing(enabled=True)
+    leasing: Leasing = field(default_factory=lambda: Leasing(enabled=True))
     version: int = 1
     number: int = 1
     on: bool = True
@@ -115,6 +115,7 @@ class Proxy:
         self.stopped = False
         self.seen: dict[int, SecretBytes] = {}  # every leased key that this process ever held
         self.refused: dict[str, float] = {}  # tenant → when this process last heard its no
+        self.first_no: dict[str, float] = {}
         self.versions: dict[tuple[str, int], int] = {}
         self.restart()
 
@@ -156,6 +157,7 @@ class Proxy:
         def refuse(tenant: str, config: int, error: CmkError) -> None:
             if isinstance(error, KmsRefused):
                 self.refused[tenant] = self.world.now()
+                self.first_no.setdefault(tenant, self.world.now())
             told(tenant, config, error)
 
         self.leases.refuse = refuse  # type: ignore[method-assign]
@@ -294,12 +296,29 @@ class World:
             assert key.dek == issued[int(name)].dek
         return reply
 
+    async def rekey(self, proxy: Proxy, issued: Issued, target: str) -> Issued | CmkError:
+        ray, text = self._ray(), base64.b64encode(issued.edek).decode()
+        request = wire.Rekey(
+            tenant_id=issued.tenant, icl_fields=_WHO, encrypted_document_key=text, new_tenant_id=target
+        )
+        try:
+            reply = await proxy.service.rekey(request, ray)
+        except CmkError as error:
+            return error
+        self.check(proxy, issued.tenant, issued.edek, ray)
+        self.check(proxy, target, reply.edek, ray)
+        assert reply.dek == issued.dek
+        self.issued.append(Issued(target, reply.edek, reply.dek))
+        return self.issued[-1]
+
     def check(self, proxy: Proxy, tenant: str, data: bytes, ray: str) -> None:
         """I1, I2 and I4 of one key that is just being released."""
         self.releases += 1
         now, parsed = self.now(), edek.parse(data, tenant)
         blob = edek.blob_of(parsed.elek or parsed.content)
         proofs = [call for call in self.kms.proofs.get((tenant, blob), []) if call.arrives <= now + SLACK]
+        if parsed.elek is None:  # wrapped by the key service itself
+            proofs += [call for call in self._successes(tenant)[-1:] if call.operation == "wrap"]
         # a key service of the old version is not one of the new: a proof counts for the tenant's own policy of now
         allowed = life(self.customers[tenant].leasing)
         assert proofs, "I1: a key was released that no key service ever opened"
