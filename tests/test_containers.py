@@ -109,4 +109,4 @@ def test_the_portal_migrates_and_serves(tmp_path: Path) -> None:
     try:
         process.wait_for_port(port)
     finally:
-        assert process.stop() == 0, process.output()
+        assert process.stop(45) == 0, process.output()

@@ -18,9 +18,7 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []  # noqa: RUF012  it is run before there are any settings
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--out", type=Path, help="write the private key to this new file (0600), not to the screen"
-        )
+        parser.add_argument("--out", type=Path, help="write the private key to this new file (0600), not to the screen")
 
     def handle(self, *args: Any, **options: Any) -> None:
         with generate() as private:
