@@ -50,11 +50,10 @@ def opened(about: Metadata, edek: Edek) -> Iterator[DocumentKey]:
 
 @contextmanager
 def rekeyed(about: Metadata, edek: Edek, new_tenant: str) -> Iterator[tuple[DocumentKey, bytes]]:
-    """The same key and the EDEK that the proxy made for `new_tenant`."""
+    """The key of an EDEK, which its caller has admitted, and the EDEK that the proxy made for `new_tenant`."""
     service = client.current()
     if not isinstance(service, Rekeys):
         raise TypeError("the installed key service does not rekey")
-    edek.admit(checked(about).tenant)
     wrapped = service.rekey(about, edek.sent, new_tenant)
     with DocumentKey(wrapped.dek) as key:
         edek.verify(key)

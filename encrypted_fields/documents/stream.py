@@ -64,7 +64,6 @@ def decrypt_stream(
     copied, still sealed, to an unnamed temporary file.
     """
     held = edeks.read(edek)
-    held.admit(service.checked(metadata).tenant)
     with _seekable(source) as (sealed, start):
         header, size = _field_start(sealed)
         if header is not None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
+
 import pytest
 
 from encrypted_fields import documents
 from encrypted_fields.core.errors import InvalidCiphertext, KmsRefused, KmsThrottled, KmsUnwrapFailed
+from encrypted_fields.core.protocol import BadReply
 from encrypted_fields.documents import EncryptedDocument, attached
 from tests.encrypted_fields.documents.conftest import FORMATS, A, B
 from tests.encrypted_fields.documents.memory import Keys
@@ -114,6 +117,18 @@ def test_a_failure_of_the_whole_request_is_raised(keys: Keys) -> None:
     with pytest.raises(KmsRefused):
         documents.encrypt_batch(plain(2), A)
     assert {type(one) for one in documents.decrypt_batch(found, A).values()} == {KmsRefused}
+
+
+def test_keys_are_wiped_also_when_a_batch_stops_half_way(keys: Keys) -> None:
+    """What stops it is no failure of one document; that all keys are wiped the fixture checks."""
+    with mmap.mmap(-1, 2**31) as huge, memoryview(huge) as view:
+        huge[:5] = b"\x00IRON"
+        first, second = sealed(2).values()
+        with pytest.raises(ValueError, match="stream"):
+            documents.decrypt_batch({"1": EncryptedDocument(first.edek, {"f": view}), "2": second}, A)
+    keys.config = 0
+    with pytest.raises(BadReply):
+        documents.encrypt_batch(plain(2), A)
 
 
 def test_attached_batches_are_the_same(keys: Keys) -> None:

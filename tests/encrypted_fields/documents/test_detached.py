@@ -70,6 +70,16 @@ def test_an_existing_edek_keeps_its_format(keys: Keys) -> None:
         documents.encrypt({"f": b"x"}, A, edek=first.edek, format=Format.V5)
 
 
+def test_another_tenants_edek_is_not_written_under(keys: Keys) -> None:
+    foreign = documents.encrypt({}, B)
+    keys.calls.clear()
+    with pytest.raises(InvalidCiphertext):
+        documents.encrypt({"f": b"x"}, A, edek=foreign.edek)
+    found = documents.encrypt_batch({"1": {"f": b"x"}}, A, edeks={"1": foreign.edek})
+    assert isinstance(found["1"], InvalidCiphertext)
+    assert keys.calls == []
+
+
 @every_format
 def test_refuses_another_tenant_without_asking_for_the_key(keys: Keys, form: Format) -> None:
     sealed = documents.encrypt(DOCUMENT, A, format=form)
@@ -99,11 +109,11 @@ def test_a_flipped_bit_anywhere_in_an_edek_is_refused(keys: Keys, form: Format) 
     inside = documents.edeks.read(sealed.edek).sent
     if form is Format.V3:  # nothing but the proxy's bytes, whose configuration number this proxy does not bind
         inside = inside[: inside.rindex(b"\x10")]
-    start = sealed.edek.index(inside[4:68])
+    start = sealed.edek.index(inside[4:64])  # the wrapped key itself, two bytes after its own tag and length
     for number, damaged in enumerate(flipped(sealed.edek)):
         if form is Format.V3 and number // 8 >= len(inside):
             continue
-        wanted = CmkError if start <= number // 8 < start + 64 or form is Format.V3 else InvalidCiphertext
+        wanted = CmkError if start - 2 <= number // 8 < start + 64 or form is Format.V3 else InvalidCiphertext
         with pytest.raises(wanted):
             documents.decrypt(EncryptedDocument(damaged, sealed.fields), A)
 

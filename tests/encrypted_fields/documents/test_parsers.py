@@ -193,7 +193,31 @@ def test_names_that_do_not_fit_are_a_mistake() -> None:
                 run()
 
 
-def test_a_header_of_another_product_is_refused() -> None:
-    message = protobuf.length(1, bytes(28)) + protobuf.length(2, protobuf.length(1, b"document"))
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(protobuf.length(1, bytes(28)) + protobuf.length(2, b""), id="of another product"),
+        pytest.param(V3_HEADER[7:] + protobuf.length(2, b""), id="of both"),
+        pytest.param(protobuf.length(1, bytes(5)) + protobuf.length(3, b"\n\x01a"), id="signature too short"),
+        pytest.param(protobuf.length(1, bytes(29)) + protobuf.length(3, b"\n\x01a"), id="signature too long"),
+        pytest.param(protobuf.length(1, bytes(28)), id="of nobody"),
+        pytest.param(protobuf.length(1, bytes(28)) + protobuf.length(3, b"\n\x01\xff"), id="not UTF-8"),
+    ],
+)
+def test_refuses_a_v3_header(message: bytes) -> None:
     with pytest.raises(InvalidCiphertext):
         v3.read(v3.MAGIC + len(message).to_bytes(2, "big") + message)
+
+
+def test_a_header_alone_is_not_taken_for_an_edek() -> None:
+    """Its signature has the shape of a wrapped key; what stands beside it gives it away."""
+    for foreign in (V5_HEADER, PROXYS + protobuf.varint(9, 1), b""):
+        with pytest.raises(InvalidCiphertext):
+            edeks.read(foreign)
+
+
+def test_an_edek_that_names_a_tenant_already_names_one_afterwards() -> None:
+    stamped = protobuf.length(1, ELEMENT + protobuf.length(6, b"old"))
+    with DocumentKey(of(KEY)) as key:
+        header = v5.read(*v5.make(stamped, "new", key))
+    assert header.element == ELEMENT + protobuf.length(6, b"new")
