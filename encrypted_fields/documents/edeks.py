@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from encrypted_fields.core.errors import InvalidCiphertext
 from encrypted_fields.core.protocol import BadReply
 from encrypted_fields.documents import v5
 from encrypted_fields.documents.key import DocumentKey
-from encrypted_fields.documents.messages import config_and_tenant, elements
+from encrypted_fields.documents.messages import config_and_tenant, elements, fields
+
+T = TypeVar("T")
 
 
 class Format(enum.Enum):
@@ -41,15 +45,17 @@ class Edek:
 
     def rekeyed(self, edek: bytes, tenant: str, key: DocumentKey) -> bytes:
         """The form of this EDEK around the one that the proxy's rekey gave."""
-        if self.header is None:
-            return edek
-        return b"".join(self.header.rekeyed(_of_proxy(edek), tenant, key))
+        header = self.header
+        if header is None:
+            return _of_proxy(edek)
+        return b"".join(_believed(lambda: header.rekeyed(edek, tenant, key)))
 
 
 def make(edek: bytes, tenant: str, key: DocumentKey, form: Format) -> bytes:
     """What is stored for an EDEK that the proxy's wrap gave. BadReply if that is not one."""
-    _of_proxy(edek)
-    return edek if form is Format.V3 else b"".join(v5.make(edek, tenant, key))
+    if form is Format.V3:
+        return _of_proxy(edek)
+    return b"".join(_believed(lambda: v5.make(edek, tenant, key)))
 
 
 def read(stored: bytes) -> Edek:
@@ -59,17 +65,24 @@ def read(stored: bytes) -> Edek:
         return Edek(header.edek, header)
     except InvalidCiphertext:
         pass
-    for element in elements(stored):
-        config_and_tenant(element)
+    _check(stored)
     return Edek(stored, None)
 
 
 def _of_proxy(edek: bytes) -> bytes:
+    _believed(lambda: _check(edek))
+    return edek
+
+
+def _check(edek: bytes) -> None:
+    for element in elements(edek):
+        config_and_tenant(fields(element))
+
+
+def _believed(use: Callable[[], T]) -> T:
     # Configuration number 0, for one, would be encrypted with today and never be found again by alloy.
     try:
-        for element in elements(edek):
-            config_and_tenant(element)
-        return edek
+        return use()
     except InvalidCiphertext:
         pass
     raise BadReply

@@ -8,6 +8,7 @@ from encrypted_fields.core import protobuf
 from encrypted_fields.core.errors import InvalidCiphertext
 
 MAX_CONFIG = 2**31 - 1
+_ELEMENT = {1: bytes, 2: int, 6: bytes}
 
 
 def members(data: bytes, known: Mapping[int, type]) -> dict[int, int | bytes]:
@@ -16,13 +17,7 @@ def members(data: bytes, known: Mapping[int, type]) -> dict[int, int | bytes]:
     Members that we do not know are passed over, in whatever order: a later version of the other clients may write
     them. A repeated one is refused although protobuf takes the last: two readers could then see two messages.
     """
-    found: dict[int, int | bytes] = {}
-    for number, value in fields(data):
-        if number in known:
-            if number in found or not isinstance(value, known[number]):
-                raise InvalidCiphertext
-            found[number] = value
-    return found
+    return _known(fields(data), known)
 
 
 def fields(data: bytes) -> list[tuple[int, int | bytes]]:
@@ -51,9 +46,9 @@ def elements(edek: bytes) -> list[bytes]:
     return listed
 
 
-def config_and_tenant(element: bytes) -> tuple[int, str | None]:
-    """kmsConfigId and tenantId of an EncryptedDek; the tenant is None where the proxy's own reply has none."""
-    found = members(element, {1: bytes, 2: int, 6: bytes})
+def config_and_tenant(element: list[tuple[int, int | bytes]]) -> tuple[int, str | None]:
+    """kmsConfigId and tenantId of an EncryptedDek's members; no tenant in what the proxy itself replies."""
+    found = _known(element, _ELEMENT)
     config, tenant = found.get(2), found.get(6)
     if not isinstance(config, int) or not 0 < config <= MAX_CONFIG or 1 not in found:
         raise InvalidCiphertext
@@ -66,3 +61,13 @@ def text(data: bytes) -> str:
     except UnicodeDecodeError:
         pass
     raise InvalidCiphertext
+
+
+def _known(listed: list[tuple[int, int | bytes]], known: Mapping[int, type]) -> dict[int, int | bytes]:
+    found: dict[int, int | bytes] = {}
+    for number, value in listed:
+        if number in known:
+            if number in found or not isinstance(value, known[number]):
+                raise InvalidCiphertext
+            found[number] = value
+    return found

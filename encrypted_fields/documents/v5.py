@@ -70,11 +70,9 @@ def make(
 
     InvalidCiphertext when `edek` is not of the proxy; ValueError when the header would not fit.
     """
-    listed = elements(edek)
-    config, _ = config_and_tenant(listed[0])
-    wrappers: list[tuple[int, int | bytes]] = [
-        (_EDEKS, protobuf.length(2, _stamped(element, tenant))) for element in listed
-    ]
+    stamped = [_stamped(element, tenant) for element in elements(edek)]
+    config, _ = stamped[0]
+    wrappers: list[tuple[int, int | bytes]] = [(_EDEKS, protobuf.length(2, element)) for _, element in stamped]
     payload = emit(sorted([*(others or []), *wrappers], key=lambda member: member[0]))
     signature = protobuf.length(1, key.mac(payload)) + protobuf.varint(2, _HS256)
     message = protobuf.length(1, signature) + protobuf.length(2, payload)
@@ -140,7 +138,7 @@ def _chosen(payload: bytes, config: int) -> tuple[bytes, str | None]:
         elif number == _EDEKS and isinstance(value, bytes):
             element = members(value, {1: bytes, 2: bytes, 3: bytes}).get(2)
             if isinstance(element, bytes):
-                number_of, tenant = config_and_tenant(element)
+                number_of, tenant = config_and_tenant(fields(element))
                 if number_of == config:
                     found.append((element, tenant))
     if algorithm not in (0, _AES256_GCM) or not found:
@@ -148,6 +146,7 @@ def _chosen(payload: bytes, config: int) -> tuple[bytes, str | None]:
     return found[0]  # alloy, too, takes the first one of this configuration
 
 
-def _stamped(element: bytes, tenant: str) -> bytes:
-    config_and_tenant(element)
-    return emit([member for member in fields(element) if member[0] != 6]) + protobuf.length(6, tenant.encode())
+def _stamped(element: bytes, tenant: str) -> tuple[int, bytes]:
+    found = fields(element)
+    config, _ = config_and_tenant(found)
+    return config, emit([member for member in found if member[0] != 6]) + protobuf.length(6, tenant.encode())

@@ -174,10 +174,13 @@ def test_a_withdrawn_key_opens_nothing(keys: Keys) -> None:
 
 def test_an_edek_that_could_never_be_found_again_is_refused(keys: Keys) -> None:
     """Configuration number 0: alloy encrypts under it and can then not decrypt (wire API, rule 4)."""
+    sealed = [documents.encrypt({"f": b"x"}, A, format=form) for form in FORMATS]
     keys.config = 0
-    for form in FORMATS:
+    for form, good in zip(FORMATS, sealed, strict=True):
         with pytest.raises(BadReply):
             documents.encrypt({"f": b"x"}, A, format=form)
+        with pytest.raises(BadReply):
+            documents.rekey(good, A)
 
 
 def unsigned(key: DocumentKey, value: bytes) -> bytes:
