@@ -12,7 +12,7 @@ from tests.browser.conftest import Wire
 from tests.browser.portal import Portal, portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATHS = ("", "kms/", "siem/", "history/", "members/", "activity/")
+PATHS = ("", "kms/", "siem/", "secrets/", "history/", "members/", "activity/")
 
 
 @pytest.fixture
