@@ -67,6 +67,7 @@ class StreamTrail:
         self._uncertain: tuple[int, list[_Addressed]] | None = None
         self._waiting: list[_Call] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._one = asyncio.Lock()  # only one batch is under way, so that at most one can be uncertain
         self.up = False
 
     async def start(self) -> None:
@@ -125,20 +126,23 @@ class StreamTrail:
             while self._waiting and size < _BATCH:
                 calls.append(self._waiting.pop(0))
                 size += len(calls[-1].addressed)
-            batch = [one for call in calls for one in call.addressed]
-            try:
-                if not self.up:
-                    raise ConnectionError
-                await self._send(batch)
-            except (RedisError, OSError) as error:
-                if self.up:
-                    _log.warning("Redis is away, audit events go to the local spool: %s", type(error).__name__)
-                await asyncio.gather(*(self._spill(call) for call in calls))
-                self.up = False  # not before: the probe looks for the batch in the spool
-            else:
-                for call in calls:
-                    if not call.future.done():
-                        call.future.set_result(None)
+            async with self._one:
+                await self._keep(calls)
+
+    async def _keep(self, calls: Sequence[_Call]) -> None:
+        try:
+            if not self.up:
+                raise ConnectionError
+            await self._send([one for call in calls for one in call.addressed])
+        except (RedisError, OSError) as error:
+            if self.up:
+                _log.warning("Redis is away, audit events go to the local spool: %s", type(error).__name__)
+            await asyncio.gather(*(self._spill(call) for call in calls))
+            self.up = False  # not before: the probe looks for the batch in the spool
+        else:
+            for call in calls:
+                if not call.future.done():
+                    call.future.set_result(None)
 
     async def _spill(self, call: _Call) -> None:
         try:
@@ -162,12 +166,14 @@ class StreamTrail:
         self._uncertain = None
 
     async def _drain(self) -> None:
-        await self._resolve()
+        async with self._one:
+            await self._resolve()
         while queues := [queue for queue in await self._spool.queues() if "~" not in queue]:
             for queue in queues:
-                entries = await self._spool.read(queue, _BATCH)
-                await self._send([(queue, entry.event) for entry in entries])
-                await self._spool.ack(queue, [entry.key for entry in entries])
+                async with self._one:
+                    entries = await self._spool.read(queue, _BATCH)
+                    await self._send([(queue, entry.event) for entry in entries])
+                    await self._spool.ack(queue, [entry.key for entry in entries])
 
     async def _resolve(self) -> None:
         """Find out whether the batch at which the connection broke had arrived; if so it must not go again."""
