@@ -1,10 +1,15 @@
-"""Who may call the data plane: one API key, or two while it is rotated. Held hashed, compared in constant time."""
+"""Who may call the data plane: one API key, or two while it is rotated, and keys with less power from a file.
+
+Held hashed, compared in constant time.
+"""
 
 from __future__ import annotations
 
 import hmac
 import os
+from dataclasses import dataclass
 from hashlib import sha256
+from typing import Protocol
 
 from encrypted_fields.core.errors import Unauthorized
 
@@ -12,25 +17,48 @@ _PREFIX = b"cmk "
 _LONGEST = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose key it was, and what it is good for; None is everything. `operations` are those of tsp.guard."""
+
+    name: str
+    tenants: frozenset[str] | None = None
+    operations: frozenset[str] | None = None
+
+
+FIRST, SECOND = Caller("TSP_API_KEY"), Caller("TSP_API_KEY_2")
+
+
+class Scoped(Protocol):
+    """Keys that are good for some tenants or operations only."""
+
+    def find(self, digest: bytes) -> Caller | None:
+        """Whose the key with this SHA-256 is."""
+        ...
+
+
 class ApiKeys:
     """The accepted keys. `check` takes the raw Authorization header; both keys are always compared (T-14)."""
 
-    __slots__ = ("_first", "_second")
+    __slots__ = ("_first", "_scoped", "_second")
 
-    def __init__(self, key: str, second: str = "") -> None:
+    def __init__(self, key: str, second: str = "", scoped: Scoped | None = None) -> None:
         if not key:
             raise ValueError("TSP_API_KEY is empty: without it everybody could ask for keys")
         self._first = _digest(key.encode())
         self._second = _digest(second.encode()) if second else os.urandom(32)
+        self._scoped = scoped
 
-    def check(self, header: bytes | None) -> None:
-        """Unauthorized unless `header` is exactly `cmk ` and an accepted key; the scheme is case-sensitive."""
+    def check(self, header: bytes | None) -> Caller:
+        """Whose key it is. Unauthorized unless `header` is exactly `cmk ` and an accepted key; the scheme is case-sensitive."""
         given = header or b""
         shaped = given.startswith(_PREFIX) and len(given) <= _LONGEST
         found = _digest(given[len(_PREFIX) :] if shaped else b"")
         first, second = hmac.compare_digest(found, self._first), hmac.compare_digest(found, self._second)
-        if not (first | second) & shaped:
+        caller = self._scoped.find(found) if self._scoped is not None else None
+        if not (first | second | (caller is not None)) & shaped:
             raise Unauthorized
+        return FIRST if first else SECOND if second else caller or FIRST
 
     def __repr__(self) -> str:
         return "<ApiKeys>"

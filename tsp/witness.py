@@ -42,6 +42,12 @@ class Witness:
         outcome = events.REFUSED if isinstance(error, _NO) else events.ERROR
         return self._event(tenant, request, ray, action, name, outcome=outcome, code=error.code, reason=error.message)
 
+    def denied(
+        self, tenant: Tenant, request: wire.Request, ray: str, action: str, code: int, reason: str
+    ) -> AuditEvent:
+        """The proxy itself said no: out of the API key's scope, or over a limit."""
+        return self._event(tenant, request, ray, action, outcome=events.REFUSED, code=code, reason=reason)
+
     def told(self, tenant: Tenant, request: wire.Request, ray: str, action: str, at: float | None) -> AuditEvent:
         """A security event of the SaaS; `at` is when it says that it happened, in seconds since 1970."""
         return self._event(tenant, request, ray, action, at=at)

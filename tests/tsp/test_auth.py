@@ -75,6 +75,6 @@ def test_both_keys_are_always_compared(given: str, monkeypatch: pytest.MonkeyPat
 def test_the_key_itself_is_not_kept() -> None:
     keys = ApiKeys(FIRST, SECOND)
     assert FIRST not in repr(keys)
-    held = b"".join(getattr(keys, name) for name in ApiKeys.__slots__)
+    held = b"".join(getattr(keys, name) for name in ("_first", "_second"))
     assert FIRST.encode() not in held
     assert len(held) == 64

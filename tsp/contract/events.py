@@ -47,6 +47,7 @@ LEASE_RENEWED, LEASE_REFUSED, LEASE_EXPIRED = "lease.renewed", "lease.refused", 
 ACCESS_RESTORED = "access.restored"
 CONFIG_ACCEPTED, CONFIG_REFUSED, CONFIG_FIRST_SEEN = "config.accepted", "config.refused", "config.first_seen"
 SIEM_CHANGED, EVENTS_DROPPED = "siem.changed", "audit.dropped"
+ACCESS_DENIED, LIMIT_REACHED = "access.denied", "limit.reached"
 
 SUCCESS, REFUSED, ERROR = "success", "refused", "error"
 
