@@ -7,25 +7,33 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from encrypted_fields.core import protocol
 from encrypted_fields.core.errors import CmkError, InvalidRequest
-from tsp import wire
-from tsp.auth import ApiKeys
+from tsp import caps, guard, wire
+from tsp.auth import Caller
 from tsp.derive import Derivation
+from tsp.guard import Guard
+from tsp.limits import Rate
+from tsp.meter import Durations
 from tsp.service import Service
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Answer = Callable[[bytes, str], Awaitable[bytes]]
+Answer = Callable[[bytes, str, Caller], Awaitable[bytes]]
 
 _log = logging.getLogger(__name__)
 _JSON = (b"content-type", b"application/json")
 _NO_STORE = (b"cache-control", b"no-store")
 _NULL = b"null"  # rule 7: exactly these four bytes
+_NOTHING: tuple[tuple[bytes, bytes], ...] = ()
+_MANY = (protocol.BATCH_WRAP, protocol.BATCH_UNWRAP, protocol.REPORT_OPERATIONS, protocol.DERIVE)
+_CLIENTS = 50  # versions of client libraries that are counted apart, so that nobody can fill the metrics with names
+_LINES = 20  # a second, of requests that failed: a flood must not fill the disk with logs
 
 
 class NoRoute(InvalidRequest):
@@ -43,18 +51,25 @@ class BodyTooLarge(InvalidRequest):
     default = "the request body is too large: send smaller batches"
 
 
-class DataPlane:
-    """`requests` counts (route, code) for the metrics; code 0 is success. `seconds` adds up their time by route."""
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`name` is for metrics and logs; `most` is the longest body in bytes."""
 
-    def __init__(
-        self, service: Service, derivation: Derivation, keys: ApiKeys, *, max_body: int = wire.MAX_BODY
-    ) -> None:
-        self._keys = keys
-        self._max_body = max_body
+    name: str
+    most: int
+    answer: Answer
+
+
+class DataPlane:
+    """`requests` counts (route, code) for the metrics, code 0 is success; `seconds` has the durations by route."""
+
+    def __init__(self, service: Service, derivation: Derivation, door: Guard) -> None:
+        self.guard = door
         self.requests: Counter[tuple[str, int]] = Counter()
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, Durations] = {}
         self.clients: Counter[str] = Counter()
-        self._routes = _routes(service, derivation)
+        self._lines = Rate(_LINES, _LINES)
+        self._routes = _routes(service, derivation, door)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,35 +77,37 @@ class DataPlane:
         ray = os.urandom(8).hex()
         began = time.perf_counter()
         path: str = scope["path"]
-        found = self._routes.get(path) or self._routes.get(path[1:])  # two clients send //api/1/…
-        code, status = 0, 200
+        route = self._routes.get(path) or self._routes.get(path[1:])  # two clients send //api/1/…
+        code, status, unread, more = 0, 200, True, _NOTHING
         try:
-            if found is None:
+            if route is None:
                 raise NoRoute
             if scope["method"] != "POST":
                 raise WrongMethod
-            self._admit(scope["headers"])
-            body = await found[1](await _body(receive, self._max_body), ray)
+            caller = self._admit(scope, route.most)
+            data = await _body(receive, route.most)
+            unread = False
+            body = await route.answer(data, ray, caller)
         except CmkError as error:
             code, status = error.code, error.http
             body = wire.encode(wire.failure(error))
+            wait = getattr(error, "retry_after", None)
+            more = ((b"retry-after", b"%d" % (wait + 1)),) if wait else _NOTHING
         except Exception:
             _log.exception("a request failed", extra={"ray_id": ray, "path": path[:100]})
             code, status = 100, 500
             body = wire.encode(wire.failure(CmkError()))
-        route = found[0] if found else "other"
-        self.requests[route, code] += 1
-        self.seconds[route] += time.perf_counter() - began  # type: ignore[assignment]
-        headers = [_JSON, _NO_STORE, (b"content-length", b"%d" % len(body)), (b"x-ray-id", ray.encode())]
-        if status in (401, 413):
-            headers.append((b"connection", b"close"))  # the body was not read, and is not going to be
+        headers = [_JSON, _NO_STORE, (b"content-length", b"%d" % len(body)), (b"x-ray-id", ray.encode()), *more]
+        if unread:
+            headers.append((b"connection", b"close"))  # what is left of the request is not going to be read
+        self._count(route.name if route else "other", code, status, ray, time.perf_counter() - began)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _admit(self, headers: list[tuple[bytes, bytes]]) -> None:
+    def _admit(self, scope: Scope, most: int) -> Caller:
         """The API key and the announced length, before a byte of the body is read (T-14)."""
         key, length, language, version = None, b"", b"", b""
-        for name, value in headers:
+        for name, value in scope["headers"]:
             if name == b"authorization":
                 key = value
             elif name == b"content-length":
@@ -99,11 +116,26 @@ class DataPlane:
                 language = value
             elif name == b"x-icl-tsc-version":
                 version = value
-        self._keys.check(key)
-        if language and len(self.clients) < 100:
-            self.clients[f"{language[:20].decode('latin-1')} {version[:20].decode('latin-1')}"] += 1
-        if length.isdigit() and int(length[:20]) > self._max_body:
+        address = scope.get("client")
+        caller = self.guard.admit(key, address[0] if address else "")
+        if language:
+            client = f"{language[:20].decode('latin-1')} {version[:20].decode('latin-1')}"
+            self.clients[client if client in self.clients or len(self.clients) < _CLIENTS else "other"] += 1
+        if length.isdigit() and int(length[:20]) > most:
             raise BodyTooLarge
+        return caller
+
+    def _count(self, route: str, code: int, status: int, ray: str, seconds: float) -> None:
+        self.requests[route, code] += 1
+        durations = self.seconds.get(route)
+        if durations is None:
+            durations = self.seconds[route] = Durations()
+        durations.add(seconds)
+        if status == 200:
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("a request was answered", extra=_line(route, code, status, ray, seconds))
+        elif not self._lines.take("", time.monotonic()):
+            _log.info("a request was refused", extra=_line(route, code, status, ray, seconds))
 
 
 async def _body(receive: Receive, most: int) -> bytes:
@@ -126,26 +158,51 @@ async def _body(receive: Receive, most: int) -> bytes:
     return bytes(body)
 
 
-def _routes(service: Service, derivation: Derivation) -> dict[str, tuple[str, Answer]]:
-    """Path → (route for the metrics, body and ray id → reply)."""
-    made: dict[str, Answer] = {
-        protocol.WRAP: _answers(wire.Request, service.wrap),
-        protocol.UNWRAP: _answers(wire.Unwrap, service.unwrap),
-        protocol.BATCH_WRAP: _answers(wire.BatchWrap, service.batch_wrap),
-        protocol.BATCH_UNWRAP: _answers(wire.BatchUnwrap, service.batch_unwrap),
-        protocol.REKEY: _answers(wire.Rekey, service.rekey),
-        protocol.REPORT_OPERATIONS: _answers(wire.ReportOperations, service.report),
-        protocol.SECURITY_EVENT: _answers(wire.SecurityEvent, service.report),
-        protocol.DERIVE: _answers(wire.Derive, derivation.derive),
-    }
-    return {protocol.PREFIX + route: (route, answer) for route, answer in made.items()}
+def _line(route: str, code: int, status: int, ray: str, seconds: float) -> dict[str, object]:
+    """What the log has of a request; the same ray id is in the reply and in the audit event."""
+    return {"path": route, "code": code, "status": status, "ray_id": ray, "milliseconds": round(seconds * 1000, 1)}
 
 
-def _answers(kind: type[wire.Body], call: Callable[[wire.Body, str], Awaitable[object]]) -> Answer:
+def _routes(service: Service, derivation: Derivation, door: Guard) -> dict[str, Route]:
+    """By path."""
+    made: dict[str, Route] = {}
+
+    def add(
+        name: str, operation: str, kind: type[wire.Body], call: Callable[[wire.Body, str], Awaitable[object]]
+    ) -> None:
+        many = name in _MANY
+        answer = _answers(kind, call, door, operation, caps.BATCH_STRINGS if many else caps.SINGLE_STRINGS)
+        made[protocol.PREFIX + name] = Route(name, caps.BATCH_BYTES if many else caps.SINGLE_BYTES, answer)
+
+    add(protocol.WRAP, guard.WRAP, wire.Request, service.wrap)
+    add(protocol.UNWRAP, guard.UNWRAP, wire.Unwrap, service.unwrap)
+    add(protocol.BATCH_WRAP, guard.WRAP, wire.BatchWrap, service.batch_wrap)
+    add(protocol.BATCH_UNWRAP, guard.UNWRAP, wire.BatchUnwrap, service.batch_unwrap)
+    add(protocol.REKEY, guard.REKEY, wire.Rekey, service.rekey)
+    add(protocol.REPORT_OPERATIONS, guard.REPORT, wire.ReportOperations, service.report)
+    add(protocol.SECURITY_EVENT, guard.EVENT, wire.SecurityEvent, service.report)
+    add(protocol.DERIVE, guard.DERIVE, wire.Derive, derivation.derive)
+    return made
+
+
+def _answers(
+    kind: type[wire.Body],
+    call: Callable[[wire.Body, str], Awaitable[object]],
+    door: Guard,
+    operation: str,
+    strings: int,
+) -> Answer:
     reader, encode = wire.decoder(kind), wire.encode
 
-    async def answer(body: bytes, ray: str) -> bytes:
-        reply = await call(wire.decode(reader, body), ray)
+    async def answer(body: bytes, ray: str, caller: Caller) -> bytes:
+        caps.check(body, strings)
+        request = wire.decode(reader, body)
+        caps.unique(body)
+        refusal = door.problem(caller, operation, request)
+        if refusal is not None:
+            await door.tell(refusal, request, ray)
+            raise refusal.error
+        reply = await call(request, ray)
         return _NULL if reply is None else encode(reply)
 
     return answer

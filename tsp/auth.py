@@ -50,7 +50,7 @@ class ApiKeys:
         self._scoped = scoped
 
     def check(self, header: bytes | None) -> Caller:
-        """Whose key it is. Unauthorized unless `header` is exactly `cmk ` and an accepted key; the scheme is case-sensitive."""
+        """Whose key it is. Unauthorized unless `header` is exactly `cmk `, in this case, and an accepted key."""
         given = header or b""
         shaped = given.startswith(_PREFIX) and len(given) <= _LONGEST
         found = _digest(given[len(_PREFIX) :] if shaped else b"")

@@ -26,8 +26,7 @@ def check(body: bytes, most: int) -> None:
     if (
         body.count(b'"') > 2 * most
         or body.count(b",") > most
-        or (body.count(b"{") + body.count(b"[") > MAX_DEPTH
-        and _brackets(body))
+        or (body.count(b"{") + body.count(b"[") > MAX_DEPTH and _brackets(body))
     ):
         _look(body, most)
 

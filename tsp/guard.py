@@ -41,7 +41,7 @@ class Refusal:
 
 
 class Guard:
-    """`admit` knows the headers, `problem` the body. `refused` counts by limit: failed-auth, scope, key, tenant, budget.
+    """`admit` knows the headers, `problem` the body. `refused` counts: failed-auth, scope, key, tenant, budget.
 
     Good keys are never held back by bad ones: a wrong key is counted by its address, after the right ones were let in.
     """

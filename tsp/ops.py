@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tsp.app import Receive, Scope, Send
@@ -73,9 +73,9 @@ class _Numbers(Collector):
         for (route, code), count in list(app.requests.items()):
             requests.add_metric((route, str(code)), count)
         yield requests
-        seconds = CounterMetricFamily("tsp_request_seconds", "Time of all requests by route", labels=("route",))
-        for route, total in list(app.seconds.items()):
-            seconds.add_metric((route,), total)
+        seconds = HistogramMetricFamily("tsp_request_seconds", "Time of requests by route", labels=("route",))
+        for route, durations in list(app.seconds.items()):
+            seconds.add_metric((route,), list(durations.buckets()), durations.sum)
         yield seconds
         clients = CounterMetricFamily("tsp_client_requests", "Requests by client library", labels=("client",))
         for client, count in list(app.clients.items()):

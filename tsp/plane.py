@@ -9,11 +9,13 @@ from tsp.auth import ApiKeys
 from tsp.clock import Clock, SystemClock
 from tsp.derive import Derivation, SecretStore
 from tsp.gate import KmsGate
+from tsp.guard import Guard
 from tsp.keyring import Keyring
 from tsp.leases.agreement import Agreement
 from tsp.leases.cache import Leases
 from tsp.leases.journal import Journal
 from tsp.leases.renewal import Notices, Renewal
+from tsp.limits import Limits
 from tsp.ports import Directory, Trail
 from tsp.service import Service
 from tsp.witness import Witness
@@ -45,11 +47,13 @@ def build(
     secrets: SecretStore,
     notices: Notices | None = None,
     clock: Clock | None = None,
+    limits: Limits = Limits(),  # noqa: B008  frozen
 ) -> Plane:
     """`notices` is what a fleet tells each other through Redis; without it the process is alone."""
     gate = KmsGate()
     leases = Leases(gate, agreement, Journal(trail, vendor, name), clock or SystemClock())
     keyring, witness = Keyring(gate, leases), Witness(trail, name)
     service = Service(directory, keyring, witness)
-    app = DataPlane(service, Derivation(directory, keyring, secrets, witness), keys)
+    door = Guard(keys, directory, witness, limits)
+    app = DataPlane(service, Derivation(directory, keyring, secrets, witness), door)
     return Plane(app, gate, leases, Renewal(leases, directory, notices))

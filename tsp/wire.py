@@ -12,7 +12,6 @@ from msgspec import Meta, Struct
 from encrypted_fields.core.errors import CmkError, InvalidRequest
 from encrypted_fields.core.protocol import MAX_EDEK
 
-MAX_BODY = 8 * 1024 * 1024
 MAX_IDS = 20_000
 MAX_CUSTOM = 4096  # characters in all names and values together
 _MAX_BASE64 = 4 * ((MAX_EDEK + 2) // 3)
