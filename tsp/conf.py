@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tsp.contract.tenant import is_name
+from tsp.limits import Limits
 
 
 class ConfError(Exception):
@@ -32,6 +33,8 @@ class TspSettings:
     private_keys: str = field(repr=False)
     broker_token: str = field(repr=False)
     redis_url: str = field(repr=False)  # may hold a password
+    api_keys_file: Path | None = None
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def of(cls, settings: Any) -> TspSettings:
@@ -57,4 +60,6 @@ class TspSettings:
             broker_url=settings.TSP_BROKER_URL, api_key=settings.TSP_API_KEY, api_key_2=settings.TSP_API_KEY_2,
             private_keys=settings.TSP_PRIVATE_KEYS, broker_token=settings.TSP_BROKER_TOKEN,
             redis_url=settings.TSP_REDIS_URL,
+            api_keys_file=Path(settings.TSP_API_KEYS_FILE) if settings.TSP_API_KEYS_FILE else None,
+            limits=Limits(settings.TSP_RATE_PER_KEY, settings.TSP_RATE_PER_TENANT, settings.TSP_UNWRAP_BUDGET),
         )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,8 +50,8 @@ class Guard:
         keys: ApiKeys,
         directory: Directory,
         witness: Witness,
-        limits: Limits = Limits(),  # noqa: B008  frozen
-        clock: Callable[[], float] = time.monotonic,
+        limits: Limits,
+        clock: Callable[[], float],
     ) -> None:
         self._keys = keys
         self._directory = directory

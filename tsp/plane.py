@@ -51,9 +51,10 @@ def build(
 ) -> Plane:
     """`notices` is what a fleet tells each other through Redis; without it the process is alone."""
     gate = KmsGate()
-    leases = Leases(gate, agreement, Journal(trail, vendor, name), clock or SystemClock())
+    times = clock or SystemClock()
+    leases = Leases(gate, agreement, Journal(trail, vendor, name), times)
     keyring, witness = Keyring(gate, leases), Witness(trail, name)
     service = Service(directory, keyring, witness)
-    door = Guard(keys, directory, witness, limits)
+    door = Guard(keys, directory, witness, limits, times.boot)
     app = DataPlane(service, Derivation(directory, keyring, secrets, witness), door)
     return Plane(app, gate, leases, Renewal(leases, directory, notices))

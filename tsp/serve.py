@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from tsp import listen
+from tsp.access import AccessFile
 from tsp.auth import ApiKeys
 from tsp.conf import TspSettings
 from tsp.control import Control
@@ -30,15 +31,17 @@ class Process:
         redis = self.control.redis
         agreement: Agreement = RedisAgreement(redis) if redis else FileAgreement(folder / "leases")
         self._secrets = BrokerSecrets(conf.broker_url, conf.broker_token, name=conf.name)
+        self._access = AccessFile(conf.api_keys_file) if conf.api_keys_file else None
         self.plane: Plane = build(
             vendor=conf.vendor,
             name=conf.name,
-            keys=ApiKeys(conf.api_key, conf.api_key_2),
+            keys=ApiKeys(conf.api_key, conf.api_key_2, self._access),
             directory=self.control.configs,
             trail=self.control.trail,
             agreement=agreement,
             secrets=self._secrets,
             notices=Board(redis, conf.vendor) if redis else None,
+            limits=conf.limits,
         )
         self._data = listen.Listener(self.plane.app, conf.host, conf.port)
         self._ops = listen.Listener(OpsPlane(self, self.plane), conf.host, conf.ops_port)
@@ -83,6 +86,8 @@ class Process:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.control.run())
             group.create_task(self.plane.renewal.run())
+            if self._access is not None:
+                group.create_task(self._access.run())
             while not self.control.configs.ready:  # noqa: ASYNC110  a flag of a loop that has no event for it
                 await asyncio.sleep(_NOT_READY_SECONDS)
             await self._data.start()

@@ -23,7 +23,7 @@ from encrypted_fields.core.errors import (
     NoPrimaryKms,
     UnknownTenant,
 )
-from tsp.auth import ApiKeys
+from tsp.auth import ApiKeys, Scoped
 from tsp.contract.events import AuditEvent
 from tsp.contract.tenant import Leasing
 from tsp.derive import SecretStore
@@ -31,6 +31,7 @@ from tsp.egress import Egress
 from tsp.kms.base import KmsAdapter
 from tsp.leases.agreement import Agreement, FileAgreement
 from tsp.leases.renewal import Notices
+from tsp.limits import Limits
 from tsp.plane import Plane, build
 from tsp.secret_file import FileSecrets
 
@@ -186,6 +187,8 @@ def world(
     secrets: SecretStore | None = None,
     tenants: Tenants | None = None,
     clock: ManualClock | None = None,
+    limits: Limits = Limits(),  # noqa: B008  frozen
+    scoped: Scoped | None = None,
 ) -> World:
     """Tenants "a" (config 11) and "b" (config 22), each with a key service of its own."""
     found = tenants or Tenants(
@@ -195,13 +198,14 @@ def world(
     plane = build(
         vendor=VENDOR,
         name="tsp-1",
-        keys=ApiKeys(API_KEY),
+        keys=ApiKeys(API_KEY, scoped=scoped),
         directory=found,
         trail=trail,
         agreement=agreement or FileAgreement(folder / "leases"),
         secrets=secrets or FileSecrets(folder / "secrets.json"),
         notices=notices,
         clock=times,
+        limits=limits,
     )
     return World(plane, found, trail, times)
 

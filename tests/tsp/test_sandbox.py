@@ -55,7 +55,9 @@ def test_a_developers_day(leased: bool) -> None:
         assert eventually(lambda: post(running, "document/unwrap", body).get("dek") == made["dek"])
         actions = {event["action"] for event in eventually(running.events)}
         assert {"dek.wrap", "dek.unwrap", "key.derive"} <= actions
-        assert len(running.process.output().splitlines()) == 1
+        ready, *logged = running.process.output().splitlines()
+        assert ready.startswith("tsp_sandbox ready")
+        assert {json.loads(line)["code"] for line in logged} == {206}
         assert running.process.stop() == 0
 
 
