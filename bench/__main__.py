@@ -16,7 +16,7 @@ from rich.table import Table as Shown
 
 from bench.rounds import Table
 
-PARTS = ("values", "files", "proxy", "rows")
+PARTS = ("values", "files", "proxy", "limits", "rows")
 
 
 def main() -> None:

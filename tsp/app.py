@@ -31,7 +31,17 @@ _JSON = (b"content-type", b"application/json")
 _NO_STORE = (b"cache-control", b"no-store")
 _NULL = b"null"  # rule 7: exactly these four bytes
 _NOTHING: tuple[tuple[bytes, bytes], ...] = ()
-_MANY = (protocol.BATCH_WRAP, protocol.BATCH_UNWRAP, protocol.REPORT_OPERATIONS, protocol.DERIVE)
+MANY = (protocol.BATCH_WRAP, protocol.BATCH_UNWRAP, protocol.REPORT_OPERATIONS, protocol.DERIVE)
+OPERATIONS = {  # what an API key must be good for (tsp.guard)
+    protocol.WRAP: guard.WRAP,
+    protocol.UNWRAP: guard.UNWRAP,
+    protocol.BATCH_WRAP: guard.WRAP,
+    protocol.BATCH_UNWRAP: guard.UNWRAP,
+    protocol.REKEY: guard.REKEY,
+    protocol.REPORT_OPERATIONS: guard.REPORT,
+    protocol.SECURITY_EVENT: guard.EVENT,
+    protocol.DERIVE: guard.DERIVE,
+}
 _CLIENTS = 50  # versions of client libraries that are counted apart, so that nobody can fill the metrics with names
 _LINES = 20  # a second, of requests that failed: a flood must not fill the disk with logs
 
@@ -167,21 +177,19 @@ def _routes(service: Service, derivation: Derivation, door: Guard) -> dict[str, 
     """By path."""
     made: dict[str, Route] = {}
 
-    def add(
-        name: str, operation: str, kind: type[wire.Body], call: Callable[[wire.Body, str], Awaitable[object]]
-    ) -> None:
-        many = name in _MANY
-        answer = _answers(kind, call, door, operation, caps.BATCH_STRINGS if many else caps.SINGLE_STRINGS)
+    def add(name: str, kind: type[wire.Body], call: Callable[[wire.Body, str], Awaitable[object]]) -> None:
+        many = name in MANY
+        answer = _answers(kind, call, door, OPERATIONS[name], caps.BATCH_STRINGS if many else caps.SINGLE_STRINGS)
         made[protocol.PREFIX + name] = Route(name, caps.BATCH_BYTES if many else caps.SINGLE_BYTES, answer)
 
-    add(protocol.WRAP, guard.WRAP, wire.Request, service.wrap)
-    add(protocol.UNWRAP, guard.UNWRAP, wire.Unwrap, service.unwrap)
-    add(protocol.BATCH_WRAP, guard.WRAP, wire.BatchWrap, service.batch_wrap)
-    add(protocol.BATCH_UNWRAP, guard.UNWRAP, wire.BatchUnwrap, service.batch_unwrap)
-    add(protocol.REKEY, guard.REKEY, wire.Rekey, service.rekey)
-    add(protocol.REPORT_OPERATIONS, guard.REPORT, wire.ReportOperations, service.report)
-    add(protocol.SECURITY_EVENT, guard.EVENT, wire.SecurityEvent, service.report)
-    add(protocol.DERIVE, guard.DERIVE, wire.Derive, derivation.derive)
+    add(protocol.WRAP, wire.Request, service.wrap)
+    add(protocol.UNWRAP, wire.Unwrap, service.unwrap)
+    add(protocol.BATCH_WRAP, wire.BatchWrap, service.batch_wrap)
+    add(protocol.BATCH_UNWRAP, wire.BatchUnwrap, service.batch_unwrap)
+    add(protocol.REKEY, wire.Rekey, service.rekey)
+    add(protocol.REPORT_OPERATIONS, wire.ReportOperations, service.report)
+    add(protocol.SECURITY_EVENT, wire.SecurityEvent, service.report)
+    add(protocol.DERIVE, wire.Derive, derivation.derive)
     return made
 
 

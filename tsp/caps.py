@@ -23,11 +23,8 @@ def check(body: bytes, most: int) -> None:
 
     What only looks like structure, since it stands inside of strings, is counted out when the quick counts are high.
     """
-    if (
-        body.count(b'"') > 2 * most
-        or body.count(b",") > most
-        or (body.count(b"{") + body.count(b"[") > MAX_DEPTH and _brackets(body))
-    ):
+    many = len(body) > most and (body.count(b'"') > 2 * most or body.count(b",") > most)
+    if many or (body.count(b"{") + body.count(b"[") > MAX_DEPTH and _brackets(body)):
         _look(body, most)
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from encrypted_fields.core.errors import CmkError, KmsThrottled, KmsUnreachable, Overloaded
+from tsp.meter import Durations
 
 TOTAL, PER_KEY = 64, 8
 CALL_SECONDS = 2.0  # a direct wrap or unwrap, with its tries
@@ -31,7 +32,9 @@ class KmsGate:
         self._per_key = per_key
         self._places: dict[Place, asyncio.Semaphore] = {}
         self._throttled: dict[Place, float] = {}
-        self.outcomes: Counter[tuple[str, str]] = Counter()  # (operation, error class or "ok") for the metrics
+        # for the metrics, by (operation, error class or "ok"), and by the provider before them
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        self.seconds: dict[tuple[str, str, str], Durations] = {}
 
     async def call(
         self,
@@ -42,6 +45,7 @@ class KmsGate:
         seconds: float = CALL_SECONDS,
         tries: int = _TRIES,
         patience: float | None = None,
+        provider: str = "",
     ) -> Result:
         """What `work` returns, or its CmkError. `seconds` bound a try; `patience` all tries with the wait for a place.
 
@@ -53,16 +57,18 @@ class KmsGate:
             raise KmsThrottled  # the key service asked for a pause: asking on would make it longer
         attempt = 0
         while True:
+            began = clock()
             try:
                 result = await self._once(place, work, deadline, seconds)
             except CmkError as error:
-                self._count(place, operation, error)
+                self._count(operation, type(error).__name__, provider, clock() - began)
+                self._hold(place, error)
                 attempt += 1
                 pause = random.uniform(0, _PAUSE * 2**attempt)  # noqa: S311  jitter, not a secret
                 if not isinstance(error, KmsUnreachable) or attempt >= tries or clock() + pause >= deadline:
                     raise
             else:
-                self.outcomes[operation, "ok"] += 1
+                self._count(operation, "ok", provider, clock() - began)
                 return result
             await asyncio.sleep(pause)
 
@@ -94,8 +100,11 @@ class KmsGate:
             raise KmsUnreachable
         return running.result()
 
-    def _count(self, place: Place, operation: str, error: CmkError) -> None:
-        self.outcomes[operation, type(error).__name__] += 1
+    def _count(self, operation: str, outcome: str, provider: str, seconds: float) -> None:
+        self.outcomes[operation, outcome] += 1
+        self.seconds.setdefault((provider, operation, outcome), Durations()).add(seconds)
+
+    def _hold(self, place: Place, error: CmkError) -> None:
         if isinstance(error, KmsThrottled):
             pause = min(max(error.retry_after or 1.0, 1.0), _LONGEST_THROTTLE)
             self._throttled[place] = asyncio.get_running_loop().time() + pause

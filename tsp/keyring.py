@@ -115,7 +115,9 @@ class Keyring:
     ) -> bytes | bytearray:
         place = (tenant.name, kms.config)
         try:
-            found: bytes | bytearray = await self._gate.call(place, operation, work, patience=patience)
+            found: bytes | bytearray = await self._gate.call(
+                place, operation, work, patience=patience, provider=kms.adapter.label
+            )
         except KmsRefused as error:
             self._leases.refuse(*place, error)  # one refusal ends the leases of the same key, too
             raise

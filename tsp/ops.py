@@ -1,16 +1,17 @@
-"""The operator's port: alive, ready, health, and numbers for Prometheus. Shows no name of a tenant."""
+"""The operator's port: alive, ready, health, numbers for Prometheus, leases. Only the last one names tenants."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
+from urllib.parse import parse_qs
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from tsp.app import Receive, Scope, Send
+from tsp.leases.lease import life
+from tsp.numbers import Numbers
 from tsp.plane import Plane
 
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
@@ -27,73 +28,66 @@ class State(Protocol):
 
 
 class OpsPlane:
-    """`GET /live /ready /health /metrics`. Needs no key, so it belongs on an inside address."""
+    """`GET /live /ready /health /metrics /leases`. Needs no key, so it belongs on an inside address."""
 
     def __init__(self, state: State, plane: Plane) -> None:
         self._state = state
+        self._plane = plane
         registry = CollectorRegistry()
-        registry.register(_Numbers(state, plane))
-        self._pages: dict[str, Callable[[], tuple[int, bytes, bytes]]] = {
-            "/live": lambda: (200, _JSON, b'{"status":"live"}'),
+        registry.register(Numbers(state.report, plane))
+        self._pages: dict[str, Callable[[str], tuple[int, bytes, bytes]]] = {
+            "/live": lambda _: (200, _JSON, b'{"status":"live"}'),
             "/ready": self._ready,
             "/health": self._health,
-            "/metrics": lambda: (200, _TEXT, generate_latest(registry)),
+            "/metrics": lambda _: (200, _TEXT, generate_latest(registry)),
+            "/leases": self._leases,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         page = self._pages.get(scope["path"])
-        status, kind, body = page() if page else (404, _JSON, b'{"status":"no such page"}')
+        status, kind, body = page(_tenant(scope)) if page else (404, _JSON, b'{"status":"no such page"}')
         if scope["method"] not in ("GET", "HEAD"):
             status, kind, body = 405, _JSON, b'{"status":"GET only"}'
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    def _ready(self) -> tuple[int, bytes, bytes]:
+    def _ready(self, _: str) -> tuple[int, bytes, bytes]:
         ready = self._state.ready
         return (200, _JSON, b'{"status":"ready"}') if ready else (503, _JSON, b'{"status":"not ready"}')
 
-    def _health(self) -> tuple[int, bytes, bytes]:
+    def _health(self, _: str) -> tuple[int, bytes, bytes]:
         status = "ready" if self._state.ready else "not ready"
         return 200, _JSON, msgspec.json.encode({"status": status, **self._state.report()})
 
+    def _leases(self, tenant: str) -> tuple[int, bytes, bytes]:
+        """Who holds what and how it is proved, in seconds from now; `key` as in the audit events of the lease."""
+        leases = self._plane.leases
+        now = leases.now()
+        held = [
+            {
+                "tenant": lease.tenant,
+                "config": lease.config,
+                "key": lease.digest[:8].hex(),
+                "wraps": state.active is lease,
+                "proof_age": round(now.boot - lease.proof.boot, 1),
+                "usable_for": round(lease.proof.boot + life(lease.leasing) - now.boot, 1),
+                "next_renewal": round(max(lease.retry - now.boot, 0.0), 1),
+                "failed_renewals": lease.failures,
+                "unused_for": round(now.boot - lease.used, 1),
+            }
+            for state, lease in leases.all()
+            if tenant in ("", lease.tenant)
+        ]
+        refused = [
+            {"tenant": name, "config": config, "since": round(now.boot - state.refused, 1)}
+            for (name, config), state in list(leases.states.items())
+            if state.refused is not None and tenant in ("", name)
+        ]
+        return 200, _JSON, msgspec.json.encode({"leases": held, "refused": refused})
 
-class _Numbers(Collector):
-    """Reads the counters that the planes keep anyway: a request pays nothing for its metrics but an addition."""
 
-    def __init__(self, state: State, plane: Plane) -> None:
-        self._state = state
-        self._plane = plane
-
-    def collect(self) -> Iterable[Metric]:
-        app, plane = self._plane.app, self._plane
-        requests = CounterMetricFamily(
-            "tsp_requests", "Requests by route and code; 0 is success", labels=("route", "code")
-        )
-        for (route, code), count in list(app.requests.items()):
-            requests.add_metric((route, str(code)), count)
-        yield requests
-        seconds = HistogramMetricFamily("tsp_request_seconds", "Time of requests by route", labels=("route",))
-        for route, durations in list(app.seconds.items()):
-            seconds.add_metric((route,), list(durations.buckets()), durations.sum)
-        yield seconds
-        clients = CounterMetricFamily("tsp_client_requests", "Requests by client library", labels=("client",))
-        for client, count in list(app.clients.items()):
-            clients.add_metric((client,), count)
-        yield clients
-        calls = CounterMetricFamily(
-            "tsp_kms_calls", "Calls to key services by outcome", labels=("operation", "outcome")
-        )
-        for (operation, outcome), count in list(plane.gate.outcomes.items()):
-            calls.add_metric((operation, outcome), count)
-        yield calls
-        yield GaugeMetricFamily("tsp_leases", "Leased keys in memory", value=sum(1 for _ in plane.leases.all()))
-        yield CounterMetricFamily(
-            "tsp_lease_events_lost", "Lease events without a trail", value=plane.leases.journal.lost
-        )
-        yield from self._gauges()
-
-    def _gauges(self) -> Iterator[Metric]:
-        for name, value in self._state.report().items():
-            if isinstance(value, int | float):
-                yield GaugeMetricFamily(f"tsp_{name}", f"{name} of /health", value=float(value))
+def _tenant(scope: Scope) -> str:
+    """What `?tenant=` asks for; empty for all."""
+    query: bytes = scope.get("query_string", b"")
+    return parse_qs(query.decode("latin-1")).get("tenant", [""])[0]

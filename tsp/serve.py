@@ -8,6 +8,7 @@ from typing import Any
 
 from tsp import listen
 from tsp.access import AccessFile
+from tsp.audit.backlog import Backlog
 from tsp.auth import ApiKeys
 from tsp.conf import TspSettings
 from tsp.control import Control
@@ -43,6 +44,7 @@ class Process:
             notices=Board(redis, conf.vendor) if redis else None,
             limits=conf.limits,
         )
+        self._backlog = Backlog(self.control.spool, redis, conf.vendor)
         self._data = listen.Listener(self.plane.app, conf.host, conf.port)
         self._ops = listen.Listener(OpsPlane(self, self.plane), conf.host, conf.ops_port)
         self._serving = False
@@ -56,6 +58,9 @@ class Process:
         return {
             "tenants": len(self.control.configs.tenants()),
             "feed_read": self.control.configs.complete,
+            "config_age_seconds": round(self.control.configs.age, 1),
+            "audit_waiting": self._backlog.events,
+            "audit_oldest_seconds": round(self._backlog.seconds, 1),
             "audit_spooled": self.control.spool.pending,
             "audit_queues_in_trouble": len(self.control.shipper.trouble),
         }
@@ -86,6 +91,7 @@ class Process:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.control.run())
             group.create_task(self.plane.renewal.run())
+            group.create_task(self._backlog.run())
             if self._access is not None:
                 group.create_task(self._access.run())
             while not self.control.configs.ready:  # noqa: ASYNC110  a flag of a loop that has no event for it

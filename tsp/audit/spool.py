@@ -91,6 +91,12 @@ class SpoolTrail:
         """How many events wait to be acknowledged, in all queues."""
         return self._room.events
 
+    @property
+    def oldest(self) -> float | None:
+        """When the event that has waited longest was made, in seconds since 1970; reads it from disk."""
+        body = self._store.oldest()
+        return None if body is None else events.made(events.load(body).id)
+
     def close(self) -> None:
         """Write what waits and let go of the folder. Blocks as long as that takes; may be called twice."""
         with self._lock:

@@ -69,6 +69,15 @@ class Store:
             places = [item for item, _ in zip(self._queues.get(queue, {}).items(), range(count), strict=False)]
             return [(key, place.segment.read(place.at, place.length)) for key, place in places]
 
+    def oldest(self) -> bytes | None:
+        """The body that has waited longest, of all queues."""
+        with self._lock:
+            first = min(((next(iter(places)), queue) for queue, places in self._queues.items()), default=None)
+            if first is None:
+                return None
+            place = self._queues[first[1]][first[0]]
+            return place.segment.read(place.at, place.length)
+
     def forget(self, queue: str, keys: Sequence[int]) -> list[int]:
         """Drop those of `keys` that are there: the lengths of their bodies."""
         with self._lock:

@@ -106,6 +106,11 @@ class Configs:
         """Whether the feed was read to its end since the start: a tenant unknown now is unknown to the portal too."""
         return self._fetched
 
+    @property
+    def age(self) -> float:
+        """Seconds since the portal answered last, or since the start."""
+        return time.monotonic() - self._heard
+
     async def refresh(self) -> None:
         """Read the feed, try what waits, report. Never raises for what the portal does or says (R-14)."""
         async with self._lock:

@@ -76,6 +76,11 @@ def new_id() -> str:
     return (time.time_ns() // 1_000_000).to_bytes(6, "big").hex() + os.urandom(10).hex()
 
 
+def made(identity: str) -> float:
+    """When `new_id` made it, in seconds since 1970."""
+    return int(identity[:12], 16) / 1000
+
+
 def timestamp(seconds: float | None = None) -> str:
     """Now, or `seconds` since the epoch, as 2026-01-31T23:59:59.123Z."""
     now = time.time() if seconds is None else seconds

@@ -231,7 +231,7 @@ class Leases:
         place = (tenant.name, kms.config)
         async with self.state(*place).calls, self._slots:
             try:
-                return await self._gate.call(place, operation, work, seconds=LEASE_SECONDS)
+                return await self._gate.call(place, operation, work, seconds=LEASE_SECONDS, provider=kms.adapter.label)
             except KmsRefused as error:
                 self.refuse(*place, error)
                 raise
