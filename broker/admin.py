@@ -76,18 +76,24 @@ class VendorAdmin(Kept):
 
 @admin.register(Tenant)
 class TenantAdmin(Kept):
-    fields = ("vendor", "name", "title")
-    list_display = ("title", "name", "vendor")
-    list_filter = ("vendor",)
+    fields = ("vendor", "name", "title", "leasing_required")
+    list_display = ("title", "name", "vendor", "leasing_required")
+    list_filter = ("vendor", "leasing_required")
     search_fields = ("name", "title")
     fixed = ("vendor", "name")
 
     def save_model(self, request: HttpRequest, obj: Tenant, form: ModelForm[Tenant], change: bool) -> None:
         by = Actor.of(request)
         if change:
-            services.restyle_tenant(tenant=obj, title=obj.title, by=by)
+            if "title" in form.changed_data:
+                services.restyle_tenant(tenant=obj, title=obj.title, by=by)
+            if "leasing_required" in form.changed_data:
+                services.require_leasing(tenant=obj, required=obj.leasing_required, by=by)
         else:
-            _become(obj, services.create_tenant(vendor=obj.vendor, name=obj.name, title=obj.title, by=by))
+            made = services.create_tenant(
+                vendor=obj.vendor, name=obj.name, title=obj.title, leasing_required=obj.leasing_required, by=by
+            )
+            _become(obj, made)
 
 
 class MemberForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -34,6 +34,10 @@ ADVICE: dict[str, tuple[str, str]] = {
         "Some settings are not valid",
         "A field is missing or has a value that the provider does not take. Fill in the form and seal again.",
     ),
+    "leasing_required": (
+        "Your vendor requires key leasing",
+        "Tick key leasing and seal again. What was in use before goes on meanwhile.",
+    ),
     "unknown_provider": (
         "The proxy does not know this provider",
         "Choose another provider, or ask your vendor to update the proxy.",

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from tsp.contract import sealed
 from tsp.contract.sealed import Record
-from tsp.contract.tenant import MAX_CONFIG, DocumentError
+from tsp.contract.tenant import MAX_CONFIG, DocumentError, is_name
 from tsp.egress import Egress, EgressError, Response
 
 MAX_PAGE = 64 * 1024 * 1024
@@ -23,13 +23,15 @@ class FeedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`damaged`: how many records did not even have the right shape. `last`: the highest sequence, also of those."""
+    """`damaged`: how many records did not even have the right shape. `last`: the highest sequence, also of those.
+    `leasing_required`: the tenants whose new key configurations the vendor wants leased."""
 
     records: list[Record]
     disabled: list[int]
     more: bool
     last: int
     damaged: int = 0
+    leasing_required: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,9 @@ def _page(body: bytes, vendor: str) -> Page:
     disabled, more = found.get("disabled"), found.get("more")
     if not isinstance(disabled, list) or type(more) is not bool or not all(_is_config(one) for one in disabled):
         raise FeedError("the portal's reply says nothing clear of 'disabled' and 'more'")
+    required = found.get("leasing_required", [])
+    if not isinstance(required, list) or not all(is_name(one) for one in required):
+        raise FeedError("the portal's reply says nothing clear of 'leasing_required'")
     records, last = [], 0
     for one in found["records"]:
         last = max(last, _sequence(one))
@@ -117,7 +122,7 @@ def _page(body: bytes, vendor: str) -> Page:
             records.append(sealed.load(one))
         except DocumentError:  # one tenant's garbage must not keep the others from being served (R-14)
             continue
-    return Page(records, disabled, more, last, len(found["records"]) - len(records))
+    return Page(records, disabled, more, last, len(found["records"]) - len(records), frozenset(required))
 
 
 def _is_config(one: object) -> bool:

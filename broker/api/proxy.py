@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 
 from broker.api.errors import BadShape
 from broker.api.tokens import IsProxy, ServiceTokens
-from broker.models import Config, ConfigVersion, ServiceToken, Vendor
+from broker.models import Config, ConfigVersion, ServiceToken, Tenant, Vendor
 from broker.services import Actor, record_status
 from broker.services.proxies import Result
 from tsp.contract.tenant import MAX_CONFIG, is_name
@@ -44,7 +44,8 @@ class Feed(ProxyView):
     """GET ?after=N: sealed records in order of their sequence, at most 500.
 
     after=0: the latest record of each configuration. after=N: every record with a sequence above N, so that a proxy can
-    follow the chain of hashes. `disabled` lists the configurations that are switched off. ETag and 304.
+    follow the chain of hashes. `disabled` lists the configurations that are switched off, `leasing_required` the tenants
+    whose new key configurations must be leased. ETag and 304.
     """
 
     def get(self, request: Request) -> HttpResponse:
@@ -59,6 +60,7 @@ class Feed(ProxyView):
                 "vendor": vendor.name,
                 "records": [_record(row) for row in rows[:PAGE]],
                 "disabled": list(_disabled(vendor)),
+                "leasing_required": list(_leasing_required(vendor)),
                 "more": len(rows) > PAGE,
             }
             response = HttpResponse(json.dumps(found, separators=(",", ":")), content_type="application/json")
@@ -106,10 +108,14 @@ def _disabled(vendor: Vendor) -> QuerySet[Config, int]:
     return off.order_by("number").values_list("number", flat=True)
 
 
+def _leasing_required(vendor: Vendor) -> QuerySet[Tenant, str]:
+    return Tenant.objects.filter(vendor=vendor, leasing_required=True).order_by("name").values_list("name", flat=True)
+
+
 def _tag(vendor: Vendor, after: int) -> str:
     # versions are only ever added, so the last sequence number and the switches tell every state apart
     last = ConfigVersion.objects.filter(config__tenant__vendor=vendor).aggregate(last=Max("sequence"))["last"]
-    state = json.dumps([vendor.name, after, last, list(_disabled(vendor))])
+    state = json.dumps([vendor.name, after, last, list(_disabled(vendor)), list(_leasing_required(vendor))])
     return f'"{hashlib.sha256(state.encode()).hexdigest()[:32]}"'
 
 

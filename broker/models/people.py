@@ -78,6 +78,10 @@ class Tenant(models.Model):
     vendor = models.ForeignKey(Vendor, models.PROTECT, related_name="tenants")
     name = models.CharField(max_length=MAX_NAME, validators=[check_name])
     title = models.CharField("shown as", max_length=100)
+    leasing_required = models.BooleanField(
+        default=False,
+        help_text="New key configurations of this tenant must be leased. What is in use already goes on.",
+    )
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:

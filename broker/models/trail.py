@@ -54,4 +54,6 @@ _SENTENCES = {
     "secret.rotation_committed": "Rotation committed, archived:",
     "tenant.created": "Tenant created:",
     "tenant.restyled": "Tenant renamed:",
+    "tenant.leasing_required": "Key leasing required of",
+    "tenant.leasing_optional": "Key leasing no longer required of",
 }

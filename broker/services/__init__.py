@@ -7,6 +7,7 @@ from broker.services.people import (
     add_operator,
     create_tenant,
     create_vendor,
+    require_leasing,
     restyle_tenant,
     restyle_vendor,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "record_status",
     "register_proxy_key",
     "restore_secrets",
+    "require_leasing",
     "restyle_tenant",
     "restyle_vendor",
     "retire_proxy_key",

@@ -36,13 +36,15 @@ def restyle_vendor(*, vendor: Vendor, title: str, colour: str, by: Actor, logo: 
 
 
 @transaction.atomic
-def create_tenant(*, vendor: Vendor, name: str, by: Actor, title: str = "") -> Tenant:
+def create_tenant(*, vendor: Vendor, name: str, by: Actor, title: str = "", leasing_required: bool = False) -> Tenant:
     """NotAName, NameTaken. `name` is the tenant id that the SaaS sends to the proxy, and for ever."""
     if not is_name(name):
         raise NotAName()
     if Tenant.objects.filter(vendor=vendor, name=name).exists():
         raise NameTaken()
-    tenant = Tenant.objects.create(vendor=vendor, name=name, title=_title(title or name))
+    tenant = Tenant.objects.create(
+        vendor=vendor, name=name, title=_title(title or name), leasing_required=leasing_required
+    )
     leave("tenant.created", by=by, vendor=vendor, tenant=tenant, subject=name)
     return tenant
 
@@ -53,6 +55,16 @@ def restyle_tenant(*, tenant: Tenant, title: str, by: Actor) -> Tenant:
     tenant.title = _title(title)
     tenant.save(update_fields=["title"])
     leave("tenant.restyled", by=by, vendor=tenant.vendor, tenant=tenant, subject=tenant.name)
+    return tenant
+
+
+@transaction.atomic
+def require_leasing(*, tenant: Tenant, required: bool, by: Actor) -> Tenant:
+    """Whether the vendor wants the tenant's new key configurations leased. Proxies hear of it within seconds."""
+    tenant.leasing_required = required
+    tenant.save(update_fields=["leasing_required"])
+    name = "tenant.leasing_required" if required else "tenant.leasing_optional"
+    leave(name, by=by, vendor=tenant.vendor, tenant=tenant, subject=tenant.name)
     return tenant
 
 

@@ -71,6 +71,18 @@ def test_answers_304_until_something_changes(vendor: Vendor, proxy: Client) -> N
     assert proxy.get(FEED, headers={"If-None-Match": changed["ETag"]}).status_code == 200
 
 
+def test_tells_whose_keys_the_vendor_wants_leased(vendor: Vendor, proxy: Client) -> None:
+    """Of its own vendor only, and a change is a new ETag."""
+    tenant = TenantFactory(vendor=vendor)
+    TenantFactory(leasing_required=True)
+    first = proxy.get(FEED)
+    assert first.json()["leasing_required"] == []
+    services.require_leasing(tenant=tenant, required=True, by=BY)
+    changed = proxy.get(FEED, headers={"If-None-Match": first["ETag"]})
+    assert changed.status_code == 200
+    assert changed.json()["leasing_required"] == [tenant.name]
+
+
 def test_pages_through_more_than_fits(vendor: Vendor, proxy: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broker.api.proxy.PAGE", 2)
     published = [publish(a_config(vendor)).sequence for _ in range(5)]

@@ -226,6 +226,8 @@ def test_every_write_leaves_one_row_that_tells_who_and_from_where(
         ("vendor.restyled", lambda: services.restyle_vendor(vendor=vendor, title="N", colour="#000000", by=by)),
         ("tenant.created", lambda: services.create_tenant(vendor=vendor, name="n", by=by)),
         ("tenant.restyled", lambda: services.restyle_tenant(tenant=tenant, title="N", by=by)),
+        ("tenant.leasing_required", lambda: services.require_leasing(tenant=tenant, required=True, by=by)),
+        ("tenant.leasing_optional", lambda: services.require_leasing(tenant=tenant, required=False, by=by)),
         ("member.added", lambda: services.add_member(tenant=tenant, email="n@example.com", by=by)),
         ("operator.added", lambda: services.add_operator(vendor=vendor, email="o@example.com", by=by)),
         ("config.published", lambda: publish(config, by)),

@@ -14,10 +14,10 @@ from django.apps import apps
 from django.core import serializers
 from playwright.sync_api import Error, Page, expect
 
-from broker import models
+from broker import models, services
 from broker.models import ConfigVersion, Trail
 from tests.browser.conftest import Wire
-from tests.browser.portal import Portal, document, portal
+from tests.browser.portal import BY, Portal, document, portal
 from tests.support import canary
 from tsp.configs import admission
 from tsp.contract.tenant import KmsBody, Leasing
@@ -235,3 +235,18 @@ def test_the_proxy_itself_takes_what_the_page_sealed(acme: Portal, page: Page, p
         assert body.options["secret_access_key"] == typed["secret_access_key"]
         with pytest.raises(admission.Refused, match="config_binding_mismatch"):
             admission.read(record, [], vendor="another", keys=keys)
+
+
+def test_where_the_vendor_requires_leasing_it_cannot_be_left_out(acme: Portal, page: Page, plant: Any) -> None:
+    services.require_leasing(tenant=acme.tenant, required=True, by=BY)
+    acme.sign_in(page, "kms/")
+    fill(page, plant)
+    expect(page.get_by_label("Key leasing")).to_be_checked()
+    expect(page.get_by_label("Key leasing")).to_be_disabled()
+    expect(page.get_by_text("Acme Health requires leasing")).to_be_visible()
+    page.get_by_label("Hold when unreachable").fill("600")
+    seal(page)
+    [record] = acme.proxy.records()
+    body = document(acme.proxy.opened(record)[0][1]).body
+    assert isinstance(body, KmsBody)
+    assert body.leasing == Leasing(True, 300, 600)

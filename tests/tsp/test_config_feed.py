@@ -72,6 +72,8 @@ def test_reports_in_the_agreed_form(server: FeedServer) -> None:
         (200, b'{"vendor": "acme", "records": [], "disabled": ["1"], "more": false}'),
         (200, b'{"vendor": "acme", "records": [], "disabled": [1e9], "more": false}'),
         (200, b'{"vendor": "acme", "records": [], "disabled": [], "more": 1}'),
+        (200, b'{"vendor": "acme", "records": [], "disabled": [], "more": false, "leasing_required": "north"}'),
+        (200, b'{"vendor": "acme", "records": [], "disabled": [], "more": false, "leasing_required": ["../x"]}'),
         (200, b"\xff\xfe{}"),
     ],
 )
@@ -80,6 +82,16 @@ def test_garbage_is_an_error_and_nothing_else(server: FeedServer, raw: tuple[int
     server.raw = raw
     with pytest.raises(FeedError):
         _feed(server.url).fetch(0)
+
+
+def test_reads_whom_the_vendor_wants_leased(server: FeedServer) -> None:
+    server.raw = (
+        200,
+        b'{"vendor": "acme", "records": [], "disabled": [], "more": false, "leasing_required": ["north"]}',
+    )
+    found = _feed(server.url).fetch(0)
+    assert found is not None
+    assert found.leasing_required == {NORTH}
 
 
 def test_a_damaged_record_is_left_out_and_counted(server: FeedServer) -> None:

@@ -36,6 +36,7 @@ REASONS = {
     "unknown_provider": False,
     "local_not_allowed": False,
     "bad_options": False,
+    "leasing_required": False,
     "self_test_failed": False,
     "kms_misconfigured": False,
     "kms_refused": True,

@@ -146,6 +146,7 @@ class Configs:
                 break
             if page.damaged:
                 _log.error("%d records of the feed are damaged and are left out", page.damaged)
+            self._entrance.leasing_required = page.leasing_required
             await self._entrance.take(page.records)
             self._disabled = frozenset(page.disabled)
             await self._entrance.switch(self._disabled)

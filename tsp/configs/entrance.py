@@ -62,6 +62,7 @@ class Entrance:
         self._keeping = asyncio.Lock()
         self._refusals: dict[Marked, tuple[Record, str]] = {}
         self.results: dict[tuple[str, int], Result] = {}
+        self.leasing_required: frozenset[str] = frozenset()  # tenants; for new records, what serves goes on
 
     def restore(self) -> None:
         """Put the last good records back into service: they were tried out when they were new (R-13). Blocking."""
@@ -148,6 +149,8 @@ class Entrance:
         marks = [mark for mark in (own, shared) if mark is not None]
         made = self._made(record, marks)
         active = waiting.active = waiting.active or made
+        if record.tenant in self.leasing_required and isinstance(active, ActiveKms) and not active.leasing.enabled:
+            raise Refused("leasing_required")
         action = events.CONFIG_ACCEPTED if marks else events.CONFIG_FIRST_SEEN
         if self._replaced(record.tenant, active, self._roster.disabled):
             action = events.SIEM_CHANGED

@@ -28,6 +28,7 @@ class WrittenFeed:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.disabled: list[int] = []
+        self.leasing_required: frozenset[str] = frozenset()
         self.results: list[Result] = []
         self.asked: list[int] = []
         self.down = False
@@ -37,7 +38,8 @@ class WrittenFeed:
             raise FeedError("down")
         self.asked.append(after)
         found, self.records = self.records, []
-        return Page(found, self.disabled, False, max([after, *(record.sequence for record in found)]))
+        last = max([after, *(record.sequence for record in found)])
+        return Page(found, self.disabled, False, last, leasing_required=self.leasing_required)
 
     def report(self, results: Collection[Result]) -> None:
         self.results.extend(results)

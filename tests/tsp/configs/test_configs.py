@@ -308,3 +308,26 @@ async def test_a_revoked_key_is_revoked_for_the_adapter_in_service(world: World)
 
     with pytest.raises(KmsRefused):
         works(configs.tenant(NORTH))
+
+
+async def test_a_key_without_leasing_is_refused_where_the_vendor_requires_it(world: World) -> None:
+    """What serves goes on; a leased one is taken; who is not asked for it stays free."""
+    configs = world.restart()
+    first = sealed_record(document(key_file=world.key_file()), sequence=1)
+    other = sealed_record(document(SOUTH, 2, key_file=world.key_file()), sequence=2)
+    world.feed.records = [first, other]
+    await configs.refresh()
+    world.feed.leasing_required = frozenset([NORTH])
+    direct = document(key_file=world.key_file(), version=2, previous=first.hash)
+    other_direct = document(SOUTH, 2, key_file=world.key_file(), version=2, previous=other.hash)
+    world.feed.records = [sealed_record(direct, sequence=3), sealed_record(other_direct, sequence=4)]
+    await configs.refresh()
+
+    assert ("config.refused", "leasing_required") in world.mail.actions()
+    assert configs.tenant(NORTH).kms_for(1).version == 1
+    assert configs.tenant(SOUTH).kms_for(2).version == 2
+    leased = document(key_file=world.key_file(), version=2, previous=first.hash, leased=True)
+    world.feed.records = [sealed_record(leased, sequence=5)]
+    await configs.refresh()
+    assert configs.tenant(NORTH).kms_for(1).version == 2
+    assert configs.tenant(NORTH).kms_for(1).leasing.enabled
