@@ -44,8 +44,8 @@ class Feed(ProxyView):
     """GET ?after=N: sealed records in order of their sequence, at most 500.
 
     after=0: the latest record of each configuration. after=N: every record with a sequence above N, so that a proxy can
-    follow the chain of hashes. `disabled` lists the configurations that are switched off, `leasing_required` the tenants
-    whose new key configurations must be leased. ETag and 304.
+    follow the chain of hashes. `disabled` lists the configurations that are switched off,
+    `leasing_required` the tenants whose new key configurations must be leased. ETag and 304.
     """
 
     def get(self, request: Request) -> HttpResponse:
