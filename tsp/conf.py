@@ -35,6 +35,8 @@ class TspSettings:
     redis_url: str = field(repr=False)  # may hold a password
     api_keys_file: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    otlp_url: str = ""
+    trace_percent: int = 100
 
     @classmethod
     def of(cls, settings: Any) -> TspSettings:
@@ -62,4 +64,5 @@ class TspSettings:
             redis_url=settings.TSP_REDIS_URL,
             api_keys_file=Path(settings.TSP_API_KEYS_FILE) if settings.TSP_API_KEYS_FILE else None,
             limits=Limits(settings.TSP_RATE_PER_KEY, settings.TSP_RATE_PER_TENANT, settings.TSP_UNWRAP_BUDGET),
+            otlp_url=settings.TSP_OTLP_URL, trace_percent=settings.TSP_TRACE_PERCENT,
         )  # fmt: skip

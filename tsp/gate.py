@@ -35,6 +35,7 @@ class KmsGate:
         # for the metrics, by (operation, error class or "ok"), and by the provider before them
         self.outcomes: Counter[tuple[str, str]] = Counter()
         self.seconds: dict[tuple[str, str, str], Durations] = {}
+        self.watch: Callable[[str, str, str, float], None] | None = None  # provider, operation, outcome, seconds
 
     async def call(
         self,
@@ -103,6 +104,8 @@ class KmsGate:
     def _count(self, operation: str, outcome: str, provider: str, seconds: float) -> None:
         self.outcomes[operation, outcome] += 1
         self.seconds.setdefault((provider, operation, outcome), Durations()).add(seconds)
+        if self.watch is not None:
+            self.watch(provider, operation, outcome, seconds)
 
     def _hold(self, place: Place, error: CmkError) -> None:
         if isinstance(error, KmsThrottled):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tsp import listen
 from tsp.access import AccessFile
 from tsp.audit.backlog import Backlog
 from tsp.auth import ApiKeys
-from tsp.conf import TspSettings
+from tsp.conf import ConfError, TspSettings
 from tsp.control import Control
 from tsp.leases.agreement import Agreement, FileAgreement
 from tsp.leases.board import Board, RedisAgreement
 from tsp.ops import OpsPlane
 from tsp.plane import Plane, build
 from tsp.secret_store import BrokerSecrets
+
+if TYPE_CHECKING:
+    from tsp.traces import Traces
 
 _NOT_READY_SECONDS = 0.2
 _log = logging.getLogger(__name__)
@@ -45,7 +48,11 @@ class Process:
             limits=conf.limits,
         )
         self._backlog = Backlog(self.control.spool, redis, conf.vendor)
-        self._data = listen.Listener(self.plane.app, conf.host, conf.port)
+        self._traces = _traces(conf)
+        if self._traces is not None:
+            self.plane.gate.watch = self._traces.called
+        app = self.plane.app if self._traces is None else self._traces.of(self.plane.app)
+        self._data = listen.Listener(app, conf.host, conf.port)
         self._ops = listen.Listener(OpsPlane(self, self.plane), conf.host, conf.ops_port)
         self._serving = False
 
@@ -82,6 +89,8 @@ class Process:
             self._secrets.close()
             await self.control.close()
             await self._ops.stop()
+            if self._traces is not None:
+                await asyncio.to_thread(self._traces.close)
         if isinstance(outcome[0], Exception):
             raise outcome[0]
 
@@ -99,3 +108,13 @@ class Process:
             await self._data.start()
             self._serving = True
             _log.info("the proxy is ready", extra={"state": "ready", "count": len(self.control.configs.tenants())})
+
+
+def _traces(conf: TspSettings) -> Traces | None:
+    if not conf.otlp_url:
+        return None
+    try:
+        from tsp.traces import Traces
+    except ImportError:
+        raise ConfError("TSP_OTLP_URL is set, and traces need the packages of the extra 'otel'") from None
+    return Traces(conf.otlp_url, name=conf.name, share=conf.trace_percent)
