@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -84,7 +85,8 @@ class Control:
 
     async def _refreshing(self) -> None:
         while True:
-            await asyncio.sleep(self.seconds + self.configs.pause)
+            # jitter: proxies that started together do not ask the portal together
+            await asyncio.sleep((self.seconds + self.configs.pause) * random.uniform(0.8, 1.2))  # noqa: S311
             await self.configs.refresh()
 
 
