@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import canary
+from tests.support.mariadb import MariaDb
 from tests.support.postgres import Postgres
 from tests.support.redis import Redis
 
@@ -79,6 +80,14 @@ def postgres_server() -> Iterator[Postgres]:
 def postgres_url(postgres_server: Postgres) -> str:
     """The address of a fresh, empty PostgreSQL database."""
     return postgres_server.database()
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDb]:
+    """One MariaDB for the session, started when the first test asks."""
+    server = MariaDb()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

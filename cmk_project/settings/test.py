@@ -17,6 +17,7 @@ from cmk_project.settings.broker import INSTALLED_APPS
 
 ALLOWED_HOSTS = ["*"]
 INSTALLED_APPS = [*INSTALLED_APPS, "tsp", "encrypted_fields", "tests.sample_app", "examples.clinic"]
+INSTALLED_APPS += ["tests.encrypted_fields.matrix"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the slow one costs a second a login
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = True

@@ -138,6 +138,11 @@ class EncryptedField(_Field[_ST, _GT]):
     def db_parameters(self, connection: Any) -> dict[str, Any]:
         return {"type": self.db_type(connection), "check": None}
 
+    @property
+    def get_placeholder(self) -> Any:
+        # The inner field's would cast ciphertext. Django asks whether there is one.
+        raise AttributeError
+
     def db_check(self, connection: Any) -> None:
         return None
 

@@ -10,7 +10,7 @@ import datetime
 import json
 import struct
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -68,7 +68,7 @@ CODECS = [
     Codec(b"y", bytearray, bytes, bytes),
     Codec(b"y", memoryview, bytes, bytes),
 ]
-JSON = b"j"
+JSON, ARRAY = b"j", b"a"
 _BY_TYPE = {codec.type: codec for codec in CODECS}
 _BY_TAG = {codec.tag[0]: codec for codec in reversed(CODECS)}
 
@@ -97,6 +97,9 @@ class FieldCodec:
     def __init__(self, inner: models.Field[Any, Any]) -> None:
         self.inner = inner
         self.json = isinstance(inner, models.JSONField)
+        # by its shape: to import ArrayField is to need psycopg
+        items: Any = getattr(inner, "base_field", None) if hasattr(inner, "size") else None
+        self.items = None if items is None else FieldCodec(items)
 
     def dump(self, value: object) -> bytes:
         """The inner field converts first ("12" in an IntegerField is 12), as it does for a column of its own.
@@ -114,6 +117,8 @@ class FieldCodec:
         inner = self.inner
         if isinstance(inner, models.JSONField):
             return JSON + json.dumps(value, cls=inner.encoder, separators=(",", ":")).encode()
+        if self.items is not None:
+            return ARRAY + b"".join(_sized(b"" if one is None else self.items._dump(one)) for one in _sequence(value))
         value = inner.get_prep_value(value)
         if isinstance(inner, models.DecimalField) and isinstance(value, Decimal) and value.is_finite():
             # as a numeric column rounds; raises for more digits than max_digits
@@ -126,4 +131,26 @@ class FieldCodec:
         if data[:1] == JSON:
             decoder = self.inner.decoder if isinstance(self.inner, models.JSONField) else None
             return json.loads(data[1:], cls=decoder)
+        if data[:1] == ARRAY and self.items is not None:
+            return [self.items.load(one) if one else None for one in _parts(data[1:])]
         return from_bytes(data)
+
+
+def _sequence(value: Any) -> list[Any] | tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError("an array is a list or a tuple")
+    return value
+
+
+def _sized(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+def _parts(data: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+        if at + 4 > len(data) or end > len(data):
+            raise InvalidCiphertext
+        yield data[at + 4 : end]
+        at = end

@@ -137,7 +137,9 @@ class Rewriter:
         quote = self.connection.ops.quote_name
         column = quote(field.column)
         if value is None:
-            return "NULL", []
+            # PostgreSQL takes a CASE of nothing but NULL for text
+            casts = self.connection.features.requires_casted_case_in_updates
+            return f"CAST(NULL AS {field.db_type(self.connection)})" if casts else "NULL", []
         if isinstance(value, Locked) or not pks:
             return column, []
         keys, data = self.rows.keys(pks), field.codec.dump(value)

@@ -8,13 +8,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import connection, models
 from django.db.transaction import atomic
 
 from encrypted_fields import EncryptedField, tenant
 from encrypted_fields.core.errors import InvalidCiphertext
-from encrypted_fields.fields.codecs import from_bytes, to_bytes
+from encrypted_fields.fields.codecs import FieldCodec, from_bytes, to_bytes
 from encrypted_fields.testing import MemoryTsp, assert_encrypted, stored_bytes
 from tests.sample_app.models import Colour, Everything
 
@@ -137,6 +138,23 @@ def test_refuses_to_wrap_what_is_no_plain_field(wrong: Any) -> None:
 def test_refuses_a_type_without_a_codec() -> None:
     with pytest.raises(TypeError, match="cannot store a complex"):
         to_bytes(1j)
+
+
+def test_an_array_has_the_form_of_the_formats_page() -> None:
+    """docs/formats.md section 2; the base field converts each element."""
+    numbers = FieldCodec(ArrayField(models.IntegerField()))
+    stored = bytes.fromhex("61 00000002 6931 00000000 00000003 693232".replace(" ", ""))
+    assert numbers.dump(["1", None, 22]) == stored
+    assert numbers.load(stored) == [1, None, 22]
+    nested = FieldCodec(ArrayField(ArrayField(models.DateField())))
+    assert nested.load(nested.dump([[datetime.date(2024, 2, 29)], []])) == [[datetime.date(2024, 2, 29)], []]
+    for size in range(2, len(stored) - 1):
+        if size not in (7, 11):  # ends between two elements
+            with pytest.raises(InvalidCiphertext):
+                numbers.load(stored[:size])
+    for wrong in ("text", 7, ["x"]):
+        with pytest.raises(ValueError, match="does not fit a ArrayField"):
+            numbers.dump(wrong)
 
 
 @pytest.mark.parametrize("data", [b"", b"?x", b"\x80\x04N."])
