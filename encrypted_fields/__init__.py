@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from encrypted_fields.fields.base import EncryptedField as EncryptedField
     from encrypted_fields.fields.file import EncryptedFileField as EncryptedFileField
     from encrypted_fields.fields.sealed import Locked as Locked
+    from encrypted_fields.opening import aopen as aopen
+    from encrypted_fields.opening import decrypted as decrypted
+    from encrypted_fields.policy import AccessRefused as AccessRefused
+    from encrypted_fields.reuse import reuse_keys as reuse_keys
     from encrypted_fields.tenancy import NoTenant as NoTenant
     from encrypted_fields.tenancy import TenantConflict as TenantConflict
     from encrypted_fields.tenancy import acting as acting
@@ -16,23 +20,31 @@ if TYPE_CHECKING:
     from encrypted_fields.tenancy import tenant as tenant
 
 _HOME = {
+    "AccessRefused": "policy",
     "EncryptedField": "fields.base",
     "EncryptedFileField": "fields.file",
     "Locked": "fields.sealed",
     "NoTenant": "tenancy",
     "TenantConflict": "tenancy",
     "acting": "tenancy",
+    "aopen": "opening",
     "current_tenant": "tenancy",
+    "decrypted": "opening",
+    "reuse_keys": "reuse",
     "tenant": "tenancy",
 }
 __all__ = [
+    "AccessRefused",
     "EncryptedField",
     "EncryptedFileField",
     "Locked",
     "NoTenant",
     "TenantConflict",
     "acting",
+    "aopen",
     "current_tenant",
+    "decrypted",
+    "reuse_keys",
     "tenant",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class EncryptedFieldsConfig(AppConfig):
@@ -13,3 +14,7 @@ class EncryptedFieldsConfig(AppConfig):
         from encrypted_fields import checks
 
         assert checks  # imported for its registration
+        if getattr(settings, "CMK_CELERY", False):
+            from encrypted_fields import celery
+
+            celery.connect()

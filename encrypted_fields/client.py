@@ -38,6 +38,10 @@ class KeyService(Protocol):
 
     def batch_unwrap(self, about: Metadata, edeks: Sequence[bytes]) -> Sequence[bytearray | CmkError]: ...
 
+    def report_operations(self, about: Metadata, unwraps: Mapping[bytes, int]) -> None: ...
+
+    def security_event(self, about: Metadata, event: str) -> None: ...
+
 
 class TspClient:
     """A KeyService over HTTP. Safe in threads and after fork: connections belong to one thread of one process."""
@@ -89,8 +93,19 @@ class TspClient:
         """Keys made of the tenant's secrets: `paths` are derivation paths by secret path, `kind` the secrets' type."""
         return protocol.derived(self._call(protocol.DERIVE, protocol.derive_body(about, paths, kind)), paths)
 
+    def report_operations(self, about: Metadata, unwraps: Mapping[bytes, int]) -> None:
+        """Uses of keys that this process kept, by EDEK, at most 1,000 of them. Returns when the trail has them."""
+        self._exchange(protocol.REPORT_OPERATIONS, protocol.report_body(about, unwraps))
+
+    def security_event(self, about: Metadata, event: str) -> None:
+        """One event for the tenant's audit trail, happening now. Returns when the trail has it."""
+        self._exchange(protocol.SECURITY_EVENT, protocol.event_body(about, event, time.time()))
+
     def _call(self, route: str, body: dict[str, Any]) -> Any:
-        """The parsed reply. One second try: on a kept connection that the proxy had closed, or after "try again"."""
+        return _json(self._exchange(route, body))
+
+    def _exchange(self, route: str, body: dict[str, Any]) -> bytes:
+        """The reply. One second try: on a kept connection that the proxy had closed, or after "try again"."""
         deadline = time.monotonic() + self._settings.total_seconds
         data = json.dumps(body, separators=(",", ":")).encode()
         failure: CmkError = TspUnreachable()
@@ -107,7 +122,7 @@ class TspClient:
                     break
                 continue
             if 200 <= status < 300:
-                return _json(reply)
+                return reply
             failure = protocol.error(_json_or_none(reply), status)
             if not failure.retryable or attempt == 2:
                 break

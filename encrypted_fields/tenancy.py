@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from encrypted_fields import conf
 from encrypted_fields.core.protocol import Metadata
 
+MOST_REASON = 200  # characters
 _tenant: ContextVar[str | None] = ContextVar("cmk_tenant", default=None)
 
 
@@ -21,14 +22,23 @@ class TenantConflict(ValueError):
     """The row belongs to one tenant and the active tenant is another. Nothing was read or written."""
 
 
+class BrokenFacts(ValueError):
+    """The facts of this task were changed on their way, or signed by somebody else. Nothing was read or written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Who asks and from where; None means: not known, or the service itself."""
+    """Who asks, from where and why; None means: not known, or the service itself.
+
+    `broken` says what is wrong with facts that came from elsewhere (a task's message): no key is asked for with them.
+    """
 
     requesting_id: str | None = None
     source_ip: str | None = None
     request_id: str | None = None
+    reason: str | None = None
     custom: Mapping[str, str] = field(default_factory=dict)
+    broken: str = ""
 
 
 _facts: ContextVar[Facts] = ContextVar("cmk_facts", default=Facts())  # noqa: B039 - frozen
@@ -36,6 +46,10 @@ _facts: ContextVar[Facts] = ContextVar("cmk_facts", default=Facts())  # noqa: B0
 
 def current_tenant() -> str | None:
     return _tenant.get()
+
+
+def current_facts() -> Facts:
+    return _facts.get()
 
 
 @contextmanager
@@ -54,10 +68,16 @@ def acting(
     *,
     source_ip: str | None = None,
     request_id: str | None = None,
+    reason: str | None = None,
     custom: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
-    """What the audit trail of the tenant shows for each key used inside."""
-    token = _facts.set(Facts(requesting_id, source_ip, request_id, dict(custom or {})))
+    """What the audit trail of the tenant shows for each key used inside, and what the policy decides by.
+
+    `reason`: why, in at most 200 characters; it travels as the custom field "reason".
+    """
+    if reason is not None and len(reason) > MOST_REASON:
+        raise ValueError(f"a reason is at most {MOST_REASON} characters long")
+    token = _facts.set(Facts(requesting_id, source_ip, request_id, reason, dict(custom or {})))
     try:
         yield
     finally:
@@ -90,6 +110,8 @@ def agreed(row: str | None) -> str:
 def metadata(tenant: str, label: str, object_id: str | None) -> Metadata:
     """The members of a request to the proxy for this tenant, at this moment."""
     facts = _facts.get()
+    if facts.broken:
+        raise BrokenFacts(facts.broken)
     return Metadata(
         tenant=tenant,
         requesting_id=facts.requesting_id or conf.requesting_id(),
@@ -97,5 +119,5 @@ def metadata(tenant: str, label: str, object_id: str | None) -> Metadata:
         source_ip=facts.source_ip,
         object_id=object_id,
         request_id=facts.request_id,
-        custom=facts.custom,
+        custom=facts.custom if facts.reason is None else {**facts.custom, "reason": facts.reason},
     )

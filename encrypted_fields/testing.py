@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -33,11 +33,13 @@ CONFIG = 1  # the number of every tenant's only key configuration
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as the proxy saw it: `route` is wrap, unwrap, batch_wrap, batch_unwrap or rekey; `count` its keys."""
+    """One request as the proxy saw it: `route` is wrap, unwrap, batch_wrap, batch_unwrap, rekey, report_operations or
+    security_event; `count` its keys, or the uses reported; `event` the name of a security event."""
 
     route: str
     about: Metadata
     count: int
+    event: str = ""
 
 
 class MemoryTsp:
@@ -52,6 +54,11 @@ class MemoryTsp:
         self._known = None if tenants is None else set(tenants)
         self._keys: dict[str, AESGCM] = {}
         self._revoked: set[str] = set()
+
+    @property
+    def events(self) -> list[Call]:
+        """The security events, as the tenants' audit trails have them."""
+        return [call for call in self.calls if call.event]
 
     def revoke(self, tenant: str) -> None:
         """The customer withdraws access to its key."""
@@ -90,6 +97,12 @@ class MemoryTsp:
         finally:
             wipe(dek)
 
+    def report_operations(self, about: Metadata, unwraps: Mapping[bytes, int]) -> None:
+        self._note("report_operations", about, sum(unwraps.values()))
+
+    def security_event(self, about: Metadata, event: str) -> None:
+        self._note("security_event", about, 0, event)
+
     def __enter__(self) -> Self:
         client.install(self)
         return self
@@ -97,8 +110,8 @@ class MemoryTsp:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         client.uninstall(self)
 
-    def _note(self, route: str, about: Metadata, count: int) -> None:
-        self.calls.append(Call(route, about, count))
+    def _note(self, route: str, about: Metadata, count: int, event: str = "") -> None:
+        self.calls.append(Call(route, about, count, event))
         if self.failing is not None:
             raise self.failing
         if self._known is not None and about.tenant not in self._known:

@@ -161,6 +161,10 @@ class InvalidCiphertext(CmkError):
     default = "the data cannot be decrypted"
 
 
+# the tenant's own no: what shows as locked, and what kept keys are dropped for
+WITHDRAWN = (KmsRefused, KmsConfigDisabled, UnknownTenant)
+
+
 def _all(cls: type[CmkError]) -> list[type[CmkError]]:
     return [cls, *(found for sub in cls.__subclasses__() for found in _all(sub))]
 

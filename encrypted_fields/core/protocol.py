@@ -116,6 +116,19 @@ def derive_body(metadata: Metadata, paths: Mapping[str, Iterable[str]], kind: st
     return {**metadata.body(), "paths": asked, "derivationType": "sha512", "secretType": kind}
 
 
+def event_body(metadata: Metadata, event: str, at: float) -> dict[str, Any]:
+    """`at`: seconds since 1970. The name goes where the oldest clients put it, which every proxy reads (rule 8)."""
+    body = metadata.body()
+    body["iclFields"]["event"] = event
+    return {**body, "timestampMillis": int(at * 1000)}
+
+
+def report_body(metadata: Metadata, unwraps: Mapping[bytes, int]) -> dict[str, Any]:
+    """How often each key, named by its EDEK, was used to open values since the proxy gave it out."""
+    uses = {encode(edek): {"wraps": 0, "unwraps": count} for edek, count in unwraps.items()}
+    return {**metadata.body(), "operations": uses}
+
+
 def wrapped(reply: object) -> WrappedKey:
     """The reply of wrap and rekey. BadReply when it is anything else."""
     return WrappedKey(dek(reply), decode(_text(reply, "edek"), most=MAX_EDEK))

@@ -26,6 +26,7 @@ from encrypted_fields.core.errors import (
     Overloaded,
     TspUnreachable,
     Unauthorized,
+    UnknownTenant,
 )
 from encrypted_fields.core.protocol import BadReply, Metadata
 from tests.encrypted_fields.wire import API_KEY, WireTsp, reply
@@ -62,6 +63,25 @@ def test_wraps_and_unwraps_one_and_many(wire: WireTsp) -> None:
         "customFields": {},
         "iclFields": {"requestingId": "tests", "dataLabel": "label", "objectId": "1"},
     }
+
+
+def test_reports_uses_and_events(wire: WireTsp) -> None:
+    """Both are answered with `null` (rule 7), which is no reply of wrap or unwrap."""
+    api = speak(wire)
+    api.report_operations(ABOUT, {b"edek": 3, b"other": 1})
+    api.security_event(ABOUT, "DATA_DENY_ACCESS")
+    assert [(call.route, call.count, call.event) for call in wire.tsp.calls] == [
+        ("report_operations", 4, ""),
+        ("security_event", 0, "DATA_DENY_ACCESS"),
+    ]
+    assert wire.bodies[0]["operations"]["ZWRlaw=="] == {"wraps": 0, "unwraps": 3}
+    assert abs(wire.bodies[1]["timestampMillis"] / 1000 - time.time()) < 60
+    wire.tsp.failing = UnknownTenant()
+    with pytest.raises(UnknownTenant):
+        api.security_event(ABOUT, "DATA_DENY_ACCESS")
+    wire.fault = lambda handler, body: reply(handler, 200, None) or True  # type: ignore[func-returns-value]
+    with pytest.raises(BadReply):
+        api.wrap(ABOUT)
 
 
 def test_a_failure_of_one_key_stays_its_own(wire: WireTsp) -> None:

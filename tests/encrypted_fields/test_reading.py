@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce, Length, Upper
 from django.db.transaction import atomic
 from django.test.utils import CaptureQueriesContext
 
-from encrypted_fields import tenant
+from encrypted_fields import aopen, decrypted, tenant
 from encrypted_fields.fields.sealed import Sealed
 from encrypted_fields.testing import MemoryTsp, counted
 from tests.encrypted_fields.people import BORN, people, person
@@ -257,7 +257,7 @@ def test_multi_table_update_across_a_join(cmk_tsp: MemoryTsp) -> None:
 async def test_async_orm_reads_and_writes(cmk_tsp: MemoryTsp) -> None:
     with tenant("north"):
         await Everything.objects.acreate(text="t")
-        found = await Everything.objects.aget()
+        found = await aopen(await Everything.objects.aget())
         assert found.text == "t"
-        assert [row.text async for row in Everything.objects.all()] == ["t"]
+        assert [row.text async for row in decrypted(Everything.objects.all())] == ["t"]
     await sync_to_async(lambda: connection.close())()  # the one of the thread that worked for us

@@ -79,6 +79,11 @@ class _Handler(BaseHTTPRequestHandler):
                 edeks = {name: base64.b64decode(edek) for name, edek in body["edeks"].items()}
                 opened = dict(zip(edeks, tsp.batch_unwrap(about, list(edeks.values())), strict=True))
                 return _split(opened, lambda dek: {"dek": _b64(dek)})
+            case "document/report-operations":
+                uses = {base64.b64decode(edek): count["unwraps"] for edek, count in body["operations"].items()}
+                return tsp.report_operations(about, uses)
+            case "event/security-event":
+                return tsp.security_event(about, icl["event"])
         raise InvalidRequest
 
     def log_message(self, *args: object) -> None:
