@@ -6,9 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from encrypted_fields.ciphertext import ciphertext_for as ciphertext_for
+    from encrypted_fields.ciphertext import sealed_rows as sealed_rows
     from encrypted_fields.fields.base import EncryptedField as EncryptedField
     from encrypted_fields.fields.file import EncryptedFileField as EncryptedFileField
     from encrypted_fields.fields.sealed import Locked as Locked
+    from encrypted_fields.fields.stored import Stored as Stored
+    from encrypted_fields.fixtures import plaintext_fixtures as plaintext_fixtures
     from encrypted_fields.opening import aopen as aopen
     from encrypted_fields.opening import decrypted as decrypted
     from encrypted_fields.policy import AccessRefused as AccessRefused
@@ -25,12 +29,16 @@ _HOME = {
     "EncryptedFileField": "fields.file",
     "Locked": "fields.sealed",
     "NoTenant": "tenancy",
+    "Stored": "fields.stored",
     "TenantConflict": "tenancy",
     "acting": "tenancy",
     "aopen": "opening",
+    "ciphertext_for": "ciphertext",
     "current_tenant": "tenancy",
     "decrypted": "opening",
+    "plaintext_fixtures": "fixtures",
     "reuse_keys": "reuse",
+    "sealed_rows": "ciphertext",
     "tenant": "tenancy",
 }
 __all__ = [
@@ -39,12 +47,16 @@ __all__ = [
     "EncryptedFileField",
     "Locked",
     "NoTenant",
+    "Stored",
     "TenantConflict",
     "acting",
     "aopen",
+    "ciphertext_for",
     "current_tenant",
     "decrypted",
+    "plaintext_fixtures",
     "reuse_keys",
+    "sealed_rows",
     "tenant",
 ]
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from django.db import connections, models, router
+from django.db import models
 
 from encrypted_fields import client
+from encrypted_fields.ciphertext import ciphertext_for
 from encrypted_fields.core import envelope, protobuf
 from encrypted_fields.core.context import KeyContext
 from encrypted_fields.core.errors import (
@@ -28,6 +29,7 @@ from encrypted_fields.core.errors import (
 from encrypted_fields.core.memory import wipe
 from encrypted_fields.core.protocol import Metadata, WrappedKey
 
+stored_bytes = ciphertext_for
 CONFIG = 1  # the number of every tenant's only key configuration
 
 
@@ -157,31 +159,9 @@ def counted(tsp: MemoryTsp) -> Iterator[list[Call]]:
         found.extend(tsp.calls[start:])
 
 
-def stored_bytes(obj: models.Model, field: str) -> bytes | None:
-    """What lies in the database for this field of this row, read past the ORM."""
-    found = obj._meta.get_field(field)
-    if not isinstance(found, models.Field):
-        raise TypeError(f"{field} is not a column")
-    model = found.model
-    connection = connections[obj._state.db or router.db_for_read(model)]
-    pk = model._meta.pk
-    quote: Any = connection.ops.quote_name
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {quote(found.column)} FROM {quote(model._meta.db_table)}"  # noqa: S608
-            f" WHERE {quote(pk.column)} = %s",
-            [pk.get_db_prep_value(getattr(obj, pk.attname), connection)],
-        )
-        row = cursor.fetchone()
-    if row is None:
-        raise AssertionError(f"{obj!r} is not in the database")
-    value: Any = row[0]
-    return None if value is None else bytes(value)
-
-
 def assert_encrypted(obj: models.Model, field: str) -> None:
     """AssertionError unless the stored value is an envelope (or NULL) and not the value itself."""
-    stored = stored_bytes(obj, field)
+    stored = ciphertext_for(obj, field)
     if stored is None:
         return
     try:

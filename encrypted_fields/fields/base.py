@@ -15,7 +15,9 @@ from encrypted_fields.fields.codecs import FieldCodec
 from encrypted_fields.fields.columns import EncryptedCol, refused
 from encrypted_fields.fields.lookups import EncryptedIsNull, NullOnly
 from encrypted_fields.fields.sealed import Locked, Sealed, SealedAttribute
+from encrypted_fields.fields.stored import Stored
 from encrypted_fields.fields.writing import Pending, Rewritten, Unplaced, value_to_seal
+from encrypted_fields.fixtures import loaded
 
 _ST = TypeVar("_ST")
 _GT = TypeVar("_GT")
@@ -116,10 +118,11 @@ class EncryptedField(_Field[_ST, _GT]):
         return super().has_default() and (model is None or model.__module__ != "__fake__")
 
     def clean(self, value: Any, model_instance: models.Model | None) -> Any:
-        return value if isinstance(value, Locked) else super().clean(value, model_instance)
+        return value if isinstance(value, Locked | Stored) else super().clean(value, model_instance)
 
     def to_python(self, value: Any) -> Any:
-        return value if isinstance(value, Locked) else super().to_python(value)
+        value = loaded(value)
+        return value if isinstance(value, Locked | Stored) else super().to_python(value)
 
     def save_form_data(self, instance: models.Model, data: Any) -> None:
         # A form shows a locked value as its sentence; what comes back must not replace the value.
@@ -186,13 +189,15 @@ class EncryptedField(_Field[_ST, _GT]):
         ):
             super().pre_save(model_instance, add)  # may set the attribute, as auto_now does
         value = value_to_seal(self, model_instance, add)
-        return value if value is None or isinstance(value, Sealed) else Pending(self, model_instance, value)
+        return value if value is None or isinstance(value, Sealed | Stored) else Pending(self, model_instance, value)
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
         if value is None or isinstance(value, Pending):
             return value
         if isinstance(value, Locked):
             value = value.sealed
+        if isinstance(value, Stored):
+            return connection.Database.Binary(value.data)
         if isinstance(value, Sealed):
             return connection.Database.Binary(bytes(value.stored))
         return Rewritten(self, value) if hasattr(value, "as_sql") else Unplaced(self, value)

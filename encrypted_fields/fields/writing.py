@@ -17,6 +17,7 @@ from django.db.models.sql.compiler import SQLInsertCompiler, SQLUpdateCompiler
 
 from encrypted_fields.fields.binding import row_bytes
 from encrypted_fields.fields.sealed import Locked, Sealed
+from encrypted_fields.fields.stored import Stored
 from encrypted_fields.keys import RowKey, new_keys
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _rows(compiler: Any, first: Pending) -> dict[int, _Row]:
 
 
 def _needs_key(value: Any) -> bool:
-    return value is not None and not isinstance(value, Sealed | Locked)
+    return value is not None and not isinstance(value, Sealed | Locked | Stored)
 
 
 def is_encrypted(field: Any) -> bool:
