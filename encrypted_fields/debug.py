@@ -82,7 +82,7 @@ class EncryptedReporter(ExceptionReporter):
 
 def _said(text: Any, error: Any) -> str:
     said = masked_text(str(text))
-    for one in error.error_list if isinstance(error, ValidationError) else ():
+    for one in getattr(error, "error_list", ()) if isinstance(error, ValidationError) else ():
         refused = str((one.params or {}).get("value", ""))
         said = said.replace(refused, MASK) if refused else said
     return said
