@@ -12,6 +12,29 @@ if TYPE_CHECKING:
     from encrypted_fields.fields.file import EncryptedFileField as EncryptedFileField
     from encrypted_fields.fields.sealed import Locked as Locked
     from encrypted_fields.fields.stored import Stored as Stored
+    from encrypted_fields.fields.typed import EncryptedArrayField as EncryptedArrayField
+    from encrypted_fields.fields.typed import EncryptedBigIntegerField as EncryptedBigIntegerField
+    from encrypted_fields.fields.typed import EncryptedBinaryField as EncryptedBinaryField
+    from encrypted_fields.fields.typed import EncryptedBooleanField as EncryptedBooleanField
+    from encrypted_fields.fields.typed import EncryptedCharField as EncryptedCharField
+    from encrypted_fields.fields.typed import EncryptedDateField as EncryptedDateField
+    from encrypted_fields.fields.typed import EncryptedDateTimeField as EncryptedDateTimeField
+    from encrypted_fields.fields.typed import EncryptedDecimalField as EncryptedDecimalField
+    from encrypted_fields.fields.typed import EncryptedDurationField as EncryptedDurationField
+    from encrypted_fields.fields.typed import EncryptedEmailField as EncryptedEmailField
+    from encrypted_fields.fields.typed import EncryptedFloatField as EncryptedFloatField
+    from encrypted_fields.fields.typed import EncryptedGenericIPAddressField as EncryptedGenericIPAddressField
+    from encrypted_fields.fields.typed import EncryptedIntegerField as EncryptedIntegerField
+    from encrypted_fields.fields.typed import EncryptedJSONField as EncryptedJSONField
+    from encrypted_fields.fields.typed import EncryptedPositiveBigIntegerField as EncryptedPositiveBigIntegerField
+    from encrypted_fields.fields.typed import EncryptedPositiveIntegerField as EncryptedPositiveIntegerField
+    from encrypted_fields.fields.typed import EncryptedPositiveSmallIntegerField as EncryptedPositiveSmallIntegerField
+    from encrypted_fields.fields.typed import EncryptedSlugField as EncryptedSlugField
+    from encrypted_fields.fields.typed import EncryptedSmallIntegerField as EncryptedSmallIntegerField
+    from encrypted_fields.fields.typed import EncryptedTextField as EncryptedTextField
+    from encrypted_fields.fields.typed import EncryptedTimeField as EncryptedTimeField
+    from encrypted_fields.fields.typed import EncryptedURLField as EncryptedURLField
+    from encrypted_fields.fields.typed import EncryptedUUIDField as EncryptedUUIDField
     from encrypted_fields.fixtures import plaintext_fixtures as plaintext_fixtures
     from encrypted_fields.opening import aopen as aopen
     from encrypted_fields.opening import decrypted as decrypted
@@ -41,10 +64,61 @@ _HOME = {
     "sealed_rows": "ciphertext",
     "tenant": "tenancy",
 }
+_HOME |= dict.fromkeys(
+    (
+        "EncryptedArrayField",
+        "EncryptedBigIntegerField",
+        "EncryptedBinaryField",
+        "EncryptedBooleanField",
+        "EncryptedCharField",
+        "EncryptedDateField",
+        "EncryptedDateTimeField",
+        "EncryptedDecimalField",
+        "EncryptedDurationField",
+        "EncryptedEmailField",
+        "EncryptedFloatField",
+        "EncryptedGenericIPAddressField",
+        "EncryptedIntegerField",
+        "EncryptedJSONField",
+        "EncryptedPositiveBigIntegerField",
+        "EncryptedPositiveIntegerField",
+        "EncryptedPositiveSmallIntegerField",
+        "EncryptedSlugField",
+        "EncryptedSmallIntegerField",
+        "EncryptedTextField",
+        "EncryptedTimeField",
+        "EncryptedURLField",
+        "EncryptedUUIDField",
+    ),
+    "fields.typed",
+)
 __all__ = [
     "AccessRefused",
+    "EncryptedArrayField",
+    "EncryptedBigIntegerField",
+    "EncryptedBinaryField",
+    "EncryptedBooleanField",
+    "EncryptedCharField",
+    "EncryptedDateField",
+    "EncryptedDateTimeField",
+    "EncryptedDecimalField",
+    "EncryptedDurationField",
+    "EncryptedEmailField",
     "EncryptedField",
     "EncryptedFileField",
+    "EncryptedFloatField",
+    "EncryptedGenericIPAddressField",
+    "EncryptedIntegerField",
+    "EncryptedJSONField",
+    "EncryptedPositiveBigIntegerField",
+    "EncryptedPositiveIntegerField",
+    "EncryptedPositiveSmallIntegerField",
+    "EncryptedSlugField",
+    "EncryptedSmallIntegerField",
+    "EncryptedTextField",
+    "EncryptedTimeField",
+    "EncryptedURLField",
+    "EncryptedUUIDField",
     "Locked",
     "NoTenant",
     "Stored",

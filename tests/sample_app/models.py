@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
+from typing import TYPE_CHECKING, assert_type
 
 from django.db import models
 
-from encrypted_fields import EncryptedField, EncryptedFileField
+from encrypted_fields import EncryptedDateField, EncryptedField, EncryptedFileField, EncryptedIntegerField
 
 
 class Colour(models.TextChoices):
@@ -136,3 +138,18 @@ class Keyed(models.Model):
 
     code = models.CharField(max_length=20, primary_key=True)
     value = EncryptedField(models.TextField(), bind_row=True)
+
+
+class Short(models.Model):
+    """Fields by their typed names."""
+
+    tenant_id = models.CharField(max_length=40)
+    born = EncryptedDateField("date of birth", null=True, tenant_from="tenant_id")
+    visits = EncryptedIntegerField(default=0, tenant_from="tenant_id")
+
+
+if TYPE_CHECKING:  # the type checker is the test
+
+    def types_are_those_of_the_values(one: Short) -> None:
+        assert_type(one.born, datetime.date | None)
+        assert_type(one.visits, int)
