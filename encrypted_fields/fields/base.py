@@ -68,6 +68,7 @@ class EncryptedField(_Field[_ST, _GT]):
             kwargs.setdefault("db_index", False)  # its index by default would index ciphertext
         self.inner = base_field  # first: some constructors read `validators`
         super().__init__(*args, **kwargs)
+        self.__dict__.pop("validators", None)  # CharField's own constructor appended to them once more
         self.field_id, self.model_id, self.tenant_from, self.bind_row = field_id, model_id, tenant_from, bind_row
 
     def contribute_to_class(self, cls: type[models.Model], name: str, **kwargs: Any) -> None:  # type: ignore[override]
