@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -14,17 +13,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.feed import TOKEN, FeedServer
 from tests.support.people import NORTH, document, private_keys, sealed_record
-from tests.support.processes import ROOT, Process, free_port
+from tests.support.processes import ROOT, free_port
+from tests.support.proxy import SECOND, Proxy
 from tests.tsp.doubles import API_KEY, request
 from tsp.kms.local import create_key_file
-
-SECOND = "dGhlLXNlY29uZC1hcGkta2V5"
 
 
 @pytest.fixture
@@ -35,46 +32,6 @@ def feed(tmp_path: Path) -> Iterator[FeedServer]:
     server.records.append(sealed_record(document(key_file=tmp_path / "north.json", leased=True), sequence=1))
     yield server
     server.stop()
-
-
-class Proxy:
-    """`manage.py tsp_serve` in a subprocess."""
-
-    def __init__(self, folder: Path, feed: FeedServer, **settings: str) -> None:
-        self.port, self.ops = free_port(), free_port()
-        self.env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("TSP_")},
-            "DJANGO_SETTINGS_MODULE": "cmk_project.settings.tsp",
-            "CMK_STAGE": "development",
-            "CMK_VENDOR": "acme",
-            "TSP_PORT": str(self.port),
-            "TSP_OPS_PORT": str(self.ops),
-            "TSP_API_KEY": API_KEY,
-            "TSP_API_KEY_2": SECOND,
-            "TSP_PRIVATE_KEYS": private_keys(),
-            "TSP_BROKER_URL": feed.url,
-            "TSP_BROKER_TOKEN": TOKEN,
-            "TSP_STATE_DIR": str(folder / "state"),
-            "TSP_EGRESS_ALLOW": "127.0.0.0/8",
-            "TSP_ALLOW_LOCAL_KMS": "true",
-            "TSP_REFRESH_SECONDS": "1",
-            **settings,
-        }
-        self.process = Process([sys.executable, "manage.py", "tsp_serve"], folder / "proxy.log", env=self.env, cwd=ROOT)
-
-    def get(self, page: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ops}{page}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-    def post(self, route: str, body: dict[str, Any], key: str = API_KEY) -> Any:
-        asked = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/1/{route}", json.dumps(body).encode(), {"Authorization": f"cmk {key}"}
-        )
-        with urllib.request.urlopen(asked, timeout=10) as answer:
-            return json.load(answer)
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.fault_proxy import Faults, fault_proxy
 from tests.support.people import NORTH, SOUTH, VENDOR, event
 from tests.support.processes import free_port
 from tests.support.redis import DURABLE, Redis
@@ -188,14 +188,13 @@ async def test_a_batch_that_arrived_although_the_connection_broke_is_not_sent_ag
     server: Redis, spool: SpoolTrail
 ) -> None:
     """The reply is lost after Redis has taken the transaction."""
-    async with _Cutting(server.port) as proxy:
+    with fault_proxy(server.port) as proxy:
         trail = StreamTrail(connect(f"redis://127.0.0.1:{proxy.port}/0"), VENDOR, spool)
         await trail.start()
-        proxy.cut_replies = True
-        one = event()
-        await trail.record([one])
+        with proxy.told(Faults(cut_reply_to=b"EXEC")):
+            one = event()
+            await trail.record([one])
         assert spool.pending == 1
-        proxy.cut_replies = False
 
         await trail.probe()
 
@@ -204,36 +203,6 @@ async def test_a_batch_that_arrived_although_the_connection_broke_is_not_sent_ag
         assert spool.pending == 0
         await redis.aclose()
         await trail.close()
-
-
-class _Cutting:
-    """A TCP proxy that passes everything on, and hangs up instead of bringing a reply to EXEC when told so."""
-
-    def __init__(self, to: int) -> None:
-        self._to, self.cut_replies, self.port = to, False, 0
-
-    async def __aenter__(self) -> _Cutting:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, ours = await asyncio.open_connection("127.0.0.1", self._to)
-        try:
-            while data := await reader.read(65_536):
-                ours.write(data)
-                reply = await theirs.read(65_536)
-                if self.cut_replies and b"EXEC" in data:
-                    break
-                writer.write(reply)
-        finally:
-            for one in (ours, writer):
-                one.close()
-                with contextlib.suppress(OSError):
-                    await one.wait_closed()
 
 
 async def test_a_redis_out_of_memory_sends_events_to_the_spool(spool: SpoolTrail) -> None:
