@@ -5,43 +5,73 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.support.feed import TOKEN, FeedServer
-from tests.support.people import private_keys
+from tests.support.people import VENDOR, private_keys
 from tests.support.processes import ROOT, Process, free_port
 from tests.tsp.doubles import API_KEY
 
 SECOND = "dGhlLXNlY29uZC1hcGkta2V5"
 
 
-class Proxy:
-    """`manage.py tsp_serve` in a subprocess."""
+def settings_env(folder: Path, feed: FeedServer, **settings: str) -> dict[str, str]:
+    """The environment of a proxy or a worker; `settings` replace what is here."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TSP_")},
+        "DJANGO_SETTINGS_MODULE": "cmk_project.settings.tsp",
+        "CMK_STAGE": "development",
+        "CMK_VENDOR": VENDOR,
+        "TSP_API_KEY": API_KEY,
+        "TSP_API_KEY_2": SECOND,
+        "TSP_PRIVATE_KEYS": private_keys(),
+        "TSP_BROKER_URL": feed.url,
+        "TSP_BROKER_TOKEN": TOKEN,
+        "TSP_STATE_DIR": str(folder / "state"),
+        "TSP_EGRESS_ALLOW": "127.0.0.0/8",
+        "TSP_ALLOW_LOCAL_KMS": "true",
+        "TSP_REFRESH_SECONDS": "1",
+        **settings,
+    }
 
-    def __init__(self, folder: Path, feed: FeedServer, **settings: str) -> None:
+
+def worker(folder: Path, feed: FeedServer, *arguments: str, **settings: str) -> Process:
+    """A Celery worker, started as an operator does."""
+    command = [sys.executable, "-m", "celery", "--app", "cmk_project.celery", "worker", "--loglevel", "INFO"]
+    env = settings_env(folder, feed, **settings)
+    return Process([*command, *arguments], folder / "worker.log", env=env, cwd=ROOT)
+
+
+class Proxy:
+    """`manage.py tsp_serve` in a subprocess; `launcher`: Python's arguments before it, to start it another way."""
+
+    def __init__(self, folder: Path, feed: FeedServer, *, launcher: Sequence[str] = (), **settings: str) -> None:
         self.port, self.ops = free_port(), free_port()
-        self.env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("TSP_")},
-            "DJANGO_SETTINGS_MODULE": "cmk_project.settings.tsp",
-            "CMK_STAGE": "development",
-            "CMK_VENDOR": "acme",
-            "TSP_PORT": str(self.port),
-            "TSP_OPS_PORT": str(self.ops),
-            "TSP_API_KEY": API_KEY,
-            "TSP_API_KEY_2": SECOND,
-            "TSP_PRIVATE_KEYS": private_keys(),
-            "TSP_BROKER_URL": feed.url,
-            "TSP_BROKER_TOKEN": TOKEN,
-            "TSP_STATE_DIR": str(folder / "state"),
-            "TSP_EGRESS_ALLOW": "127.0.0.0/8",
-            "TSP_ALLOW_LOCAL_KMS": "true",
-            "TSP_REFRESH_SECONDS": "1",
-            **settings,
-        }
-        self.process = Process([sys.executable, "manage.py", "tsp_serve"], folder / "proxy.log", env=self.env, cwd=ROOT)
+        ports = {"TSP_PORT": str(self.port), "TSP_OPS_PORT": str(self.ops)}
+        self.env = settings_env(folder, feed, **ports, **settings)
+        self._command = [sys.executable, *launcher, "manage.py", "tsp_serve"]
+        self._log = folder / "proxy.log"
+        self.start()
+
+    def start(self) -> None:
+        """Once more, on the same ports and folder."""
+        self.process = Process(self._command, self._log, env=self.env, cwd=ROOT)
+
+    def ready(self) -> float:
+        """Waits until it serves: seconds that this took."""
+        began = time.monotonic()
+        self.process.wait_for_port(self.port)
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.child.kill()
+        self.process.stop()
 
     def get(self, page: str) -> tuple[int, str]:
         try:
