@@ -53,7 +53,7 @@ class Proxy:
     def __init__(self, folder: Path, feed: FeedServer, *, launcher: Sequence[str] = (), **settings: str) -> None:
         self.port, self.ops = free_port(), free_port()
         ports = {"TSP_PORT": str(self.port), "TSP_OPS_PORT": str(self.ops)}
-        self.env = settings_env(folder, feed, **ports, **settings)
+        self.env = settings_env(folder, feed, **{**ports, **settings})
         self._command = [sys.executable, *launcher, "manage.py", "tsp_serve"]
         self._log = folder / "proxy.log"
         self.start()
