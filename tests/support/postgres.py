@@ -50,7 +50,8 @@ class Postgres:
         self.port = free_port()
         where = ("-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-k", str(self.folder))
         self.process = Process([*self._as, postgres, "-D", data, *where, *_SPEED], self.folder / "log", cwd=self.folder)
-        self.process.wait_for_port(self.port)
+        # its port is open a moment before it lets anybody in
+        self.process.wait_for_line("ready to accept connections")
 
     def database(self) -> str:
         name = "t" + uuid.uuid4().hex[:12]
