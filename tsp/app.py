@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 from encrypted_fields.core import protocol
 from encrypted_fields.core.errors import CmkError, InvalidRequest
+from encrypted_fields.core.fresh import fresh
 from tsp import caps, guard, wire
 from tsp.auth import Caller
 from tsp.derive import Derivation
@@ -84,7 +84,7 @@ class DataPlane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError("the data plane speaks HTTP only")
-        ray = os.urandom(8).hex()
+        ray = fresh(8).hex()
         began = time.perf_counter()
         path: str = scope["path"]
         route = self._routes.get(path) or self._routes.get(path[1:])  # two clients send //api/1/…

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from encrypted_fields.core.context import KeyContext
 from encrypted_fields.core.errors import KmsRefused, KmsUnreachable
@@ -13,12 +14,11 @@ from encrypted_fields.core.protocol import DEK_BYTES
 from tsp import edek
 from tsp.gate import KmsGate
 from tsp.leases.cache import KeyState, Leases
-from tsp.leases.lease import Lease
+from tsp.leases.lease import Lease, Moment
 from tsp.ports import Kms, Tenant
 
 
-@dataclass(slots=True, repr=False)
-class Held:
+class Held(Struct, eq=False):
     """A key in hand, not released yet: `dek`, its EDEK if it was made here, and what must still hold at release."""
 
     dek: bytes | bytearray
@@ -29,6 +29,9 @@ class Held:
     state: KeyState
     generation: int
     lease: Lease | None
+
+    def __repr__(self) -> str:
+        return f"<Held of config {self.config}>"
 
 
 class Keyring:
@@ -52,12 +55,9 @@ class Keyring:
         """
         key = os.urandom(DEK_BYTES) if dek is None else dek
         state = self._leases.state(tenant.name, kms.config)
-        generation = state.generation
         if kms.leasing.enabled:
-            lease = await self._leases.for_wrap(tenant, kms)
-            generation = state.generation
-            wrapped, content = lease.wrap(key, place)
-            return Held(key, wrapped, kms.config, True, edek.fingerprint(content), state, generation, lease)
+            return _wrapped(kms, state, await self._leases.for_wrap(tenant, kms), key, place)
+        generation = state.generation
         context = _context(tenant, kms, place)
         content = await self.wrap(tenant, kms, key, context, patience)
         wrapped = edek.serialize(kms.config, content)
@@ -68,21 +68,38 @@ class Keyring:
     ) -> Held:
         """The key in `parsed`. KmsUnwrapFailed if it was not made for this tenant, configuration, vendor and place."""
         state = self._leases.state(tenant.name, kms.config)
-        generation = state.generation
-        mark = edek.fingerprint(parsed.content)
         if parsed.elek is not None:
             lease = await self._leases.for_unwrap(tenant, kms, parsed.elek, parsed.digest)
-            generation = state.generation
-            return Held(lease.unwrap(parsed.content, place), b"", kms.config, True, mark, state, generation, lease)
+            return _unwrapped(kms, state, lease, parsed, place)
+        generation = state.generation
         context = _context(tenant, kms, place)
         key = await self.unwrap(tenant, kms, parsed.content, context, patience)
-        return Held(key, b"", kms.config, False, mark, state, generation, None)
+        return Held(key, b"", kms.config, False, edek.fingerprint(parsed.content), state, generation, None)
 
-    def release(self, held: Held) -> None:
+    def made(self, tenant: Tenant, kms: Kms) -> Held | None:
+        """What `make` gives, at once if its lease is in hand; None if somebody must be asked first."""
+        if not kms.leasing.enabled:
+            return None
+        state = self._leases.state(tenant.name, kms.config)
+        lease = self._leases.to_wrap(state, kms, self._leases.now())
+        return None if lease is None else _wrapped(kms, state, lease, os.urandom(DEK_BYTES), "")
+
+    def opened(self, tenant: Tenant, kms: Kms, parsed: edek.Edek) -> Held | None:
+        """What `open` gives, the same way."""
+        if parsed.elek is None:
+            return None
+        state = self._leases.state(tenant.name, kms.config)
+        lease = self._leases.to_unwrap(state, parsed.digest, self._leases.now())
+        return None if lease is None else _unwrapped(kms, state, lease, parsed, "")
+
+    def now(self) -> Moment:
+        return self._leases.now()
+
+    def release(self, held: Held, now: Moment | None = None) -> None:
         """The last look before a key leaves: KmsRefused if the tenant said no since it was taken in hand (R-5)."""
         if held.state.generation != held.generation:
             raise KmsRefused
-        if held.lease is not None and not held.lease.usable(self._leases.now()):
+        if held.lease is not None and not held.lease.usable(now or self._leases.now()):
             raise KmsUnreachable
 
     async def wrap(
@@ -123,6 +140,16 @@ class Keyring:
             raise
         self._leases.accepted(*place)
         return found
+
+
+def _wrapped(kms: Kms, state: KeyState, lease: Lease, key: bytes | bytearray, place: str) -> Held:
+    wrapped, content = lease.wrap(key, place)
+    return Held(key, wrapped, kms.config, True, edek.fingerprint(content), state, state.generation, lease)
+
+
+def _unwrapped(kms: Kms, state: KeyState, lease: Lease, parsed: edek.Edek, place: str) -> Held:
+    key, mark = lease.unwrap(parsed.content, place), edek.fingerprint(parsed.content)
+    return Held(key, b"", kms.config, True, mark, state, state.generation, lease)
 
 
 def _context(tenant: Tenant, kms: Kms, place: str) -> KeyContext:

@@ -19,6 +19,7 @@ from tsp.witness import Witness
 
 BATCH_PATIENCE = 30.0  # seconds that one key of a batch may wait for its turn at the key service
 _AT_ONCE = 8
+_TURN = 100  # keys of a batch, then it is other requests' turn
 Taken = dict[str, Held | CmkError]
 
 
@@ -80,10 +81,13 @@ class Service:
         except CmkError as error:
             await self._refuse(tenant, request, ray, events.WRAP, error)
 
+        def made(_: str) -> Held | None:
+            return self._keyring.made(tenant, kms)
+
         async def make(_: str) -> Held:
             return await self._keyring.make(tenant, kms, patience=BATCH_PATIENCE)
 
-        taken = await _each(dict.fromkeys(request.document_ids), make)
+        taken = await _each(dict.fromkeys(request.document_ids), made, make)
         return await self._answer(tenant, request, ray, events.WRAP, taken)
 
     async def batch_unwrap(self, request: wire.BatchUnwrap, ray: str) -> wire.BatchReply:
@@ -91,10 +95,14 @@ class Service:
         tenant = self._directory.tenant(request.tenant_id)
         edeks = request.by_id()
 
+        def opened(name: str) -> Held | None:
+            parsed = edek.parse(wire.edek(edeks[name]), tenant.name)
+            return self._keyring.opened(tenant, tenant.kms_for(parsed.config), parsed)
+
         async def take(name: str) -> Held:
             return await self._open(tenant, wire.edek(edeks[name]), BATCH_PATIENCE)
 
-        taken = await _each(edeks, take)
+        taken = await _each(edeks, opened, take)
         return await self._answer(tenant, request, ray, events.UNWRAP, taken)
 
     async def report(self, request: wire.SecurityEvent | wire.ReportOperations, ray: str) -> None:
@@ -133,16 +141,16 @@ class Service:
     ) -> wire.BatchReply:
         """One event for each id, one wait for all of them, then each key is looked at once more."""
         witness, keys, failures = self._witness, {}, {}
+        used = witness.using(tenant, request, ray, action)
         await witness.record([
-            witness.failed(tenant, request, ray, action, one, name) if isinstance(one, CmkError)
-            else witness.used(tenant, request, ray, action, one, name)
+            witness.failed(tenant, request, ray, action, one, name) if isinstance(one, CmkError) else used(one, name)
             for name, one in taken.items()
         ])  # fmt: skip
-        late = []
+        late, now = [], self._keyring.now()
         for name, one in taken.items():
             if isinstance(one, Held):
                 try:
-                    self._keyring.release(one)
+                    self._keyring.release(one, now)
                     dek = bytes(one.dek)
                     keys[name] = wire.WrapReply(dek, one.edek) if action == events.WRAP else wire.DekReply(dek)
                     continue
@@ -154,18 +162,31 @@ class Service:
         return wire.BatchReply(keys, failures)
 
 
-async def _each(names: Iterable[str], take: Callable[[str], Awaitable[Held]]) -> Taken:
-    """What `take` gives for each name, or its error, in the order of `names`; a few at a time."""
+async def _each(
+    names: Iterable[str], at_hand: Callable[[str], Held | None], take: Callable[[str], Awaitable[Held]]
+) -> Taken:
+    """For each name, in their order, the key that is at hand, or what `take` gives, a few at a time; or its error."""
     taken: Taken = {}
-    waiting = iter(names)
+    later = []
+    for count, name in enumerate(names):
+        if count % _TURN == _TURN - 1:
+            await asyncio.sleep(0)
+        try:
+            held = at_hand(name)
+            if held is None:
+                later.append(name)
+            taken[name] = held or CmkError()  # holds the place in the order
+        except CmkError as error:
+            taken[name] = error.with_traceback(None)
+    waiting = iter(later)
 
     async def work() -> None:
         for name in waiting:
-            taken[name] = CmkError()  # holds the place in the order; overwritten in any case
             try:
                 taken[name] = await take(name)
             except CmkError as error:
                 taken[name] = error.with_traceback(None)
 
-    await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
+    if later:
+        await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
     return taken

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from encrypted_fields.core.errors import CmkError, KmsAccountIssue, KmsConfigDisabled, KmsRefused, NoPrimaryKms
 from tsp import wire
@@ -32,9 +32,24 @@ class Witness:
         self, tenant: Tenant, request: wire.Request, ray: str, action: str, held: Held, name: str = ""
     ) -> AuditEvent:
         """A key is about to be released. `name` is its id in a batch."""
-        return self._event(
-            tenant, request, ray, action, name, config=held.config, leased=held.leased, edek=held.fingerprint
-        )
+        return self.using(tenant, request, ray, action)(held, name)
+
+    def using(self, tenant: Tenant, request: wire.Request, ray: str, action: str) -> Callable[[Held, str], AuditEvent]:
+        """`used` for all keys of one request."""
+        icl, time = request.icl_fields, events.timestamp()
+        vendor, who, tsp, custom = tenant.vendor, tenant.name, self._tsp, request.custom_fields or {}
+        requesting, label, source = icl.requesting_id, icl.data_label or "", icl.source_ip or ""
+        target, asked = icl.object_id, icl.request_id or ""
+
+        def used(held: Held, name: str) -> AuditEvent:
+            return AuditEvent(
+                id=events.new_id(), time=time, vendor=vendor, tenant=who, action=action, outcome=events.SUCCESS,
+                requesting_id=requesting, data_label=label, source_ip=source, object_id=target or name[:_LONGEST],
+                request_id=asked, ray_id=ray, tsp=tsp, config=held.config, leased=held.leased, edek=held.fingerprint,
+                custom=custom,
+            )  # fmt: skip
+
+        return used
 
     def failed(
         self, tenant: Tenant, request: wire.Request, ray: str, action: str, error: CmkError, name: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -81,6 +82,27 @@ def test_a_leased_edek_survives_the_rewriting_of_clients(config: int, lek: bytes
     assert inner.encryptedDeks[0].kmsConfigId == config
     read.encryptedDeks[0].tenantId = "a"
     assert edek.parse(read.SerializeToString(), "a") == edek.parse(data, "a")
+
+
+@given(data=st.data())
+def test_the_quick_reading_is_the_strict_one(data: st.DataObject) -> None:
+    """EDEKs of a leased key are read with the help of what was read before: no change to one makes a difference."""
+    rest = data.draw(
+        st.sampled_from([b"", protobuf.length(6, b"a"), protobuf.length(6, b"b"), protobuf.length(4, b"")])
+    )
+    whole, _ = _leased(bytes(32), bytes(32), config=data.draw(st.sampled_from([1, 11, 2**31 - 1])))
+    changed = bytearray(protobuf.length(1, whole[3:] + rest))
+    for at, value in data.draw(st.lists(st.tuples(st.integers(0, len(changed) - 1), st.integers(0, 255)), max_size=2)):
+        changed[at] = value
+    cut = bytes(changed[: data.draw(st.integers(0, len(changed)) | st.just(len(changed)))])
+    assert _outcome(edek.parse, cut) == _outcome(edek._parse, cut)
+
+
+def _outcome(read: Callable[[bytes, str], edek.Edek], data: bytes) -> object:
+    try:
+        return read(data, "a")
+    except KmsError as error:
+        return type(error)
 
 
 def test_refuses_an_edek_that_names_another_tenant() -> None:

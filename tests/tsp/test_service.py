@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
@@ -117,6 +118,20 @@ async def test_a_batch_makes_one_event_an_id(either: World) -> None:
         ("y", "success"),
         ("z", "error"),
     ]
+
+
+async def test_a_large_batch_does_not_hold_up_other_requests(leased: World) -> None:
+    """It waits for nothing, so it has to step aside by itself."""
+    await wrap(leased)
+    ended: list[str] = []
+
+    async def ask(route: str, **more: Any) -> None:
+        assert (await call(leased.plane.app, route, request(**more))).status == 200
+        ended.append(route)
+
+    batch = ask("document/batch-wrap", documentIds=[str(number) for number in range(2_000)])
+    await asyncio.gather(batch, ask("document/wrap"))
+    assert ended == ["document/wrap", "document/batch-wrap"]
 
 
 async def test_no_event_holds_a_key(either: World) -> None:

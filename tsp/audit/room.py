@@ -20,6 +20,16 @@ class Room:
         fits = count + 1 <= _SHARE * (self._max_events - self.events)
         return fits and length + size <= _SHARE * (self._max_bytes - self.bytes)
 
+    def take_all(self, queue: str, count: int, size: int) -> bool:
+        """Take room for `count` events of `size` bytes together, if there is plenty; else each is asked for."""
+        held = self._held.get(queue, (0, 0))
+        if held[0] + count > _SHARE * (self._max_events - self.events - count):
+            return False
+        if held[1] + size > _SHARE * (self._max_bytes - self.bytes - size):
+            return False
+        self._move(queue, count, size)
+        return True
+
     def take(self, queue: str, size: int) -> None:
         self._move(queue, 1, size)
 
@@ -28,8 +38,9 @@ class Room:
 
     def _move(self, queue: str, count: int, size: int) -> None:
         held = self._held.get(queue, (0, 0))
-        self._held[queue] = (held[0] + count, held[1] + size)
-        if not self._held[queue][0]:
+        if held[0] + count:
+            self._held[queue] = (held[0] + count, held[1] + size)
+        else:
             del self._held[queue]
         self.events += count
         self.bytes += size

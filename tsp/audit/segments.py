@@ -7,6 +7,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,14 +29,20 @@ class Found(NamedTuple):
 
 def frame(queue: str, body: bytes) -> bytes:
     """`u32 length ‖ u32 CRC-32 ‖ u8 n ‖ queue(n) ‖ body`, big-endian; the CRC covers all behind it."""
-    name = queue.encode()
-    rest = bytes((len(name),)) + name + body
-    return _HEAD.pack(len(name) + len(body), zlib.crc32(rest), len(name)) + rest[1:]
+    name, start = _name(queue)
+    return b"".join((_HEAD.pack(len(name) + len(body), zlib.crc32(body, start), len(name)), name, body))
 
 
 def body_offset(queue: str) -> int:
     """How far behind the start of a frame its body starts."""
-    return _HEAD.size + len(queue.encode())
+    return _HEAD.size + len(_name(queue)[0])
+
+
+@lru_cache(4096)  # a queue has many events
+def _name(queue: str) -> tuple[bytes, int]:
+    """The bytes of the name, and the CRC-32 up to where the body starts."""
+    name = queue.encode()
+    return name, zlib.crc32(bytes((len(name),)) + name)
 
 
 class Segment:

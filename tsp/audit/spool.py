@@ -8,8 +8,9 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 from encrypted_fields.core.errors import AuditUnavailable
 from tsp.audit.dead import DeadFiles
@@ -51,14 +52,18 @@ class SpoolTrail:
         self._room = Room(max_events, max_bytes)  # what is on disk and on the way there
         for queue, length in self._store.sizes():
             self._room.take(queue, length)
-        self._lock = threading.Condition()
+        self._lock = threading.Lock()
         self._waiting: list[_Call] = []
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._ringing: asyncio.AbstractEventLoop | None = None  # the loop that is about to ring it
         self._closing = False
         self._writer = threading.Thread(target=self._write_all, name="audit-spool", daemon=True)
         self._writer.start()
 
     async def record(self, events: Sequence[AuditEvent]) -> None:
-        await self.put([(event.tenant, event) for event in events])
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._accept_all(events, future) or self._accept([(event.tenant, event) for event in events], future):
+            await future
 
     async def put(self, addressed: Sequence[tuple[str, AuditEvent]]) -> None:
         """Like `record`, with the queue of each event given."""
@@ -103,35 +108,59 @@ class SpoolTrail:
             if self._closing:
                 return
             self._closing = True
-            self._lock.notify_all()
+        self._bell.put(None)
         self._writer.join()
         self._store.close()
         os.close(self._owner)
 
+    def _accept_all(self, events: Sequence[AuditEvent], future: asyncio.Future[None]) -> bool:
+        """The short way for what one tenant's request made while there is plenty of room; False if it is not that."""
+        tenant = events[0].tenant if events else ""
+        bodies = [(tenant, _body(event)) for event in events if event.tenant == tenant]
+        size, strict = sum([len(body) for _, body in bodies]), self.when_full(tenant) == "refuse"
+        with self._lock:
+            if not bodies or len(bodies) != len(events) or self._closing:
+                return False
+            if not self._room.take_all(tenant, len(bodies), size):
+                return False
+            self._hand(_Call(future, bodies, events, strict))
+        return True
+
     def _accept(self, addressed: Sequence[tuple[str, AuditEvent]], future: asyncio.Future[None]) -> bool:
         """Take room and hand the call to the writer; False if there is nothing to wait for."""
-        call, lost = _Call(future), []
+        frames: list[tuple[str, bytes]] = []
+        kept: list[AuditEvent] = []
+        strict, lost = False, []
         bodies = [(queue, event, _body(event)) for queue, event in addressed]
         with self._lock:
             for queue, event, body in bodies:
                 refuses = self.when_full(event.tenant) == "refuse"
                 if not self._closing and self._room.has(queue, len(body)):
                     self._room.take(queue, len(body))
-                    call.frames.append((queue, body))
-                    call.events.append(event)
-                    call.strict |= refuses
+                    frames.append((queue, body))
+                    kept.append(event)
+                    strict |= refuses
                 elif refuses:
-                    for held, kept in call.frames:
-                        self._room.give(held, len(kept))
+                    for held, taken in frames:
+                        self._room.give(held, len(taken))
                     raise AuditUnavailable
                 else:
                     lost.append(event)
             for event in lost:
                 self._dropped.add(event)
-            if call.frames:
-                self._waiting.append(call)
-            self._lock.notify()
-        return bool(call.frames)
+            if frames:
+                self._hand(_Call(future, frames, kept, strict))
+            elif lost:
+                self._bell.put(None)  # the counts are to be saved
+        return bool(frames)
+
+    def _hand(self, call: _Call) -> None:
+        """To the writer, which is woken once for all that this turn of the loop brings: waking it is what costs."""
+        loop = asyncio.get_running_loop()
+        self._waiting.append(call)
+        if self._ringing is not loop:
+            self._ringing = loop
+            loop.call_soon(self._bell.put, None)
 
     def _tell_dropped(self) -> None:
         """Put the counts of dropped events into the queues that have room again."""
@@ -140,23 +169,22 @@ class SpoolTrail:
             if not self._closing and self._room.has(event.tenant, len(body)):
                 self._room.take(event.tenant, len(body))
                 self._dropped.take(event)
-                self._waiting.append(_Call(None, [(event.tenant, body)], [event]))
-        self._lock.notify()
+                self._waiting.append(_Call(None, [(event.tenant, body)], [event], False))
+                self._bell.put(None)
 
     def _write_all(self) -> None:
         while True:
             with self._lock:
-                while not (self._waiting or self._closing or self._dropped.changed):
-                    self._lock.wait()
-                calls, self._waiting = self._waiting, []
-                counts = self._dropped.snapshot()
-                ending = self._closing and not calls
+                calls, self._waiting, self._ringing = self._waiting, [], None
+                counts, ending = self._dropped.snapshot(), self._closing
             error = self._commit(calls) if calls else None
             if counts is not None:
                 self._dropped.save(counts)
             _answer(calls, error)
-            if ending:
-                return
+            if not calls and counts is None:
+                if ending:
+                    return
+                self._bell.get()
 
     def _commit(self, calls: list[_Call]) -> AuditUnavailable | None:
         try:
@@ -181,9 +209,9 @@ class _Call:
     """What one caller waits for: frames in order, and whom to tell."""
 
     future: asyncio.Future[None] | None  # None: nobody waits, what fails is counted again
-    frames: list[tuple[str, bytes]] = field(default_factory=list)
-    events: list[AuditEvent] = field(default_factory=list)
-    strict: bool = False  # else they are counted, and the caller goes on, if the disk fails
+    frames: Sequence[tuple[str, bytes]]
+    events: Sequence[AuditEvent]
+    strict: bool  # else they are counted, and the caller goes on, if the disk fails
 
 
 def _own(folder: Path) -> int:

@@ -67,17 +67,18 @@ class ActiveSiem:
 class Tenant:
     """What one tenant has switched on. Immutable: a change makes a new one, so that a request sees one state."""
 
-    __slots__ = ("kms", "name", "siem", "vendor")
+    __slots__ = ("_primary", "kms", "name", "siem", "vendor")
 
     def __init__(self, vendor: str, name: str, kms: Mapping[int, ActiveKms], siem: ActiveSiem | None) -> None:
         self.vendor, self.name, self.kms, self.siem = vendor, name, kms, siem
+        marked = [one for one in kms.values() if one.primary]
+        self._primary = max(marked, key=lambda one: (one.created, one.config), default=None)
 
     def primary(self) -> ActiveKms:
         """The key that new keys are wrapped with: the newest of those marked primary. NoPrimaryKms without one."""
-        marked = [kms for kms in self.kms.values() if kms.primary]
-        if not marked:
+        if self._primary is None:
             raise NoPrimaryKms
-        return max(marked, key=lambda kms: (kms.created, kms.config))
+        return self._primary
 
     def kms_for(self, config: int) -> ActiveKms:
         """The key that an EDEK names. KmsConfigDisabled if it is off, unknown or another tenant's."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
+from functools import lru_cache
 
 import msgspec
+
+from encrypted_fields.core.fresh import fresh
 
 FORMAT = 1
 
@@ -73,7 +75,7 @@ def load(data: bytes) -> AuditEvent:
 
 def new_id() -> str:
     """32 hex digits: 48 bits of milliseconds, then 80 random bits. Sorts by time to the millisecond."""
-    return (time.time_ns() // 1_000_000).to_bytes(6, "big").hex() + os.urandom(10).hex()
+    return ((time.time_ns() // 1_000_000).to_bytes(6, "big") + fresh(10)).hex()
 
 
 def made(identity: str) -> float:
@@ -83,6 +85,10 @@ def made(identity: str) -> float:
 
 def timestamp(seconds: float | None = None) -> str:
     """Now, or `seconds` since the epoch, as 2026-01-31T23:59:59.123Z."""
-    now = time.time() if seconds is None else seconds
-    whole, part = divmod(round(now * 1000), 1000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{part:03d}Z"
+    whole, part = divmod(round((time.time() if seconds is None else seconds) * 1000), 1000)
+    return f"{_second(whole)}.{part:03d}Z"
+
+
+@lru_cache(8)  # many events a second
+def _second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))

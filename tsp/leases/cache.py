@@ -91,10 +91,8 @@ class Leases:
     async def for_wrap(self, tenant: Tenant, kms: Kms) -> Lease:
         """The active lease. The tenant's refusal, or KmsUnreachable after 10 s, when there is none."""
         state = self.state(tenant.name, kms.config)
-        now = self.now()
-        lease = state.active
-        if lease is not None and now.wall < state.active_until and state.version == kms.version and lease.usable(now):
-            lease.used = now.boot
+        lease = self.to_wrap(state, kms, self.now())
+        if lease is not None:
             return lease
         return await self._flight(
             ("active", tenant.name, kms.config), state, lambda: self._activate(tenant, kms, state)
@@ -102,13 +100,24 @@ class Leases:
 
     async def for_unwrap(self, tenant: Tenant, kms: Kms, elek: bytes, digest: bytes) -> Lease:
         """The lease of the ELEK that an EDEK carries, whichever proxy made it."""
-        state = self.state(tenant.name, kms.config)
-        now = self.now()
+        lease = self.to_unwrap(self.state(tenant.name, kms.config), digest, self.now())
+        return lease if lease is not None else await self.prove(tenant, kms, elek, digest)
+
+    def to_wrap(self, state: KeyState, kms: Kms, now: Moment) -> Lease | None:
+        """The active lease if it is in hand and usable: what most requests need wait for nothing to get."""
+        lease = state.active
+        if lease is None or now.wall >= state.active_until or state.version != kms.version or not lease.usable(now):
+            return None
+        lease.used = now.boot
+        return lease
+
+    def to_unwrap(self, state: KeyState, digest: bytes, now: Moment) -> Lease | None:
+        """The same for the lease of an ELEK."""
         lease = state.leases.get(digest)
-        if lease is not None and lease.usable(now):
-            lease.used = now.boot
-            return lease
-        return await self.prove(tenant, kms, elek, digest)
+        if lease is None or not lease.usable(now):
+            return None
+        lease.used = now.boot
+        return lease
 
     async def prove(self, tenant: Tenant, kms: Kms, elek: bytes, digest: bytes) -> Lease:
         """Have the key service unwrap `elek` now; the lease with its new proof. A refusal wipes all of the key."""

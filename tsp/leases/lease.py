@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from encrypted_fields.core.memory import SecretBytes
 from tsp import edek
@@ -17,8 +17,7 @@ _RETRY, _RETRY_MOST = 10.0, 60.0
 _LONGEST_PAUSE = 300.0  # whatever a throttling key service asks for (R-4)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """One instant on both clocks, in seconds: since boot, and since 1970."""
 
     boot: float
@@ -79,8 +78,9 @@ class Lease:
 
     def usable(self, now: Moment) -> bool:
         """Whether both clocks still allow it. A wall clock set back gains nothing: the boot clock goes on."""
-        allowed = life(self.leasing)
-        return not self.lek.wiped and now.boot - self.proof.boot <= allowed and now.wall - self.proof.wall <= allowed
+        leasing, proof = self.leasing, self.proof
+        allowed = leasing.hold if leasing.hold > leasing.renew else leasing.renew  # life(), for every request
+        return now[0] - proof[0] <= allowed and now[1] - proof[1] <= allowed and not self.lek.wiped
 
     def proved(self, at: Moment) -> None:
         """Take a proof that started `at`; one that is older than the last changes nothing."""
