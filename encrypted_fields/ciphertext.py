@@ -77,7 +77,7 @@ def _held(row: models.Model, field: Any) -> bytes | None:
         value = value.sealed
     if isinstance(value, Stored):
         return value.data
-    return value.stored if isinstance(value, Sealed) else None
+    return value.stored(field) if isinstance(value, Sealed) else None
 
 
 def _seal(row: models.Model, field: Any, tenant: str, key: RowKey) -> bytes:

@@ -54,43 +54,50 @@ def new_keys(tenant: str, count: int, *, label: str, object_id: str | None = Non
 
 
 @_asks
-def open_keys(
-    tenant: str, edeks: Sequence[bytes], *, label: str, object_id: str | None = None
-) -> dict[bytes, ValueKey | CmkError]:
-    """The key of each EDEK, or why there is none, in ceil(n / 1,000) calls; in fewer inside `reuse_keys`."""
-    about = permit(metadata(tenant, label, object_id), "decrypt")
+def open_keys(tenant: str, edeks: Sequence[bytes], *, label: str) -> Iterator[tuple[bytes, ValueKey | CmkError]]:
+    """Each EDEK with its key, or why there is none, in ceil(n / 1,000) calls; in fewer inside `reuse_keys`.
+
+    One ready key at a time: it is quickest while it is fresh, and need not stay. Raw keys are wiped at the end, also
+    those that nobody came for.
+    """
+    about = permit(metadata(tenant, label, None), "decrypt")
     ring = reuse.active()
-    found: dict[bytes, ValueKey | CmkError] = dict(ring.take(about, edeks)) if ring is not None else {}
-    kept = list(found)
-    with _heard(tenant):
-        found |= _asked(about, [edek for edek in edeks if edek not in found], ring)
-    if any(
-        isinstance(key, WITHDRAWN) for key in found.values()
-    ):  # the tenant said no to some: what was kept of the others is no proof any more
-        reuse.refused(tenant)
-        found |= _asked(about, kept, ring)
-    return found
+    kept = {} if ring is None else ring.take(about, edeks)
+    asked = [edek for edek in edeks if edek not in kept] if kept else edeks
+    deks: list[bytearray | CmkError] = []
+    try:
+        with _heard(tenant):
+            _ask(about, asked, deks)
+        if any(isinstance(one, WITHDRAWN) for one in deks if type(one) is not bytearray):
+            # the tenant said no to some: what was kept of the others is no proof any more
+            reuse.refused(tenant)
+            asked = [*asked, *kept]
+            _ask(about, list(kept), deks)
+            kept = {}
+        yield from kept.items()
+        for edek, dek in zip(asked, deks, strict=True):
+            if isinstance(dek, CmkError):
+                yield edek, dek
+                continue
+            if ring is not None:
+                ring.keep(tenant, edek, dek)
+            yield edek, ValueKey(dek)  # OpenSSL copies the key into its own context, and cleanses that when it is freed
+    finally:
+        for dek in deks:
+            if not isinstance(dek, CmkError):
+                wipe(dek)
 
 
-def _asked(about: Metadata, edeks: Sequence[bytes], ring: reuse.KeyRing | None) -> dict[bytes, ValueKey | CmkError]:
-    api, found = client.current(), dict[bytes, ValueKey | CmkError]()
-    deks: Sequence[bytearray | CmkError]
+def _ask(about: Metadata, edeks: Sequence[bytes], deks: list[bytearray | CmkError]) -> None:
+    api = client.current()
     for start in range(0, len(edeks), BATCH):
         part = edeks[start : start + BATCH]
         try:
-            deks = [api.unwrap(about, part[0])] if len(edeks) == 1 else api.batch_unwrap(about, part)
+            deks += [api.unwrap(about, part[0])] if len(edeks) == 1 else api.batch_unwrap(about, part)
         except CmkError as error:
             if len(edeks) > 1:
                 raise
-            deks = [error]
-        for edek, dek in zip(part, deks, strict=True):
-            if isinstance(dek, CmkError):
-                found[edek] = dek
-                continue
-            if ring is not None:
-                ring.keep(about.tenant, edek, dek)
-            found[edek] = _ready(dek)
-    return found
+            deks.append(error)
 
 
 @_asks

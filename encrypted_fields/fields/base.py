@@ -200,7 +200,7 @@ class EncryptedField(_Field[_ST, _GT]):
         if isinstance(value, Stored):
             return connection.Database.Binary(value.data)
         if isinstance(value, Sealed):
-            return connection.Database.Binary(bytes(value.stored))
+            return connection.Database.Binary(value.stored(self))
         return Rewritten(self, value) if hasattr(value, "as_sql") else Unplaced(self, value)
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:

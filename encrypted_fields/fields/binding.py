@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from encrypted_fields.fields.base import EncryptedField
 
 _FREE, _BOUND = MAGIC + bytes([VERSION, 0]), MAGIC + bytes([VERSION, 1])
+_UUID_ROW = (17).to_bytes(4, "big") + b"u"  # how the row's part begins for such a key
 
 
 class Binding:
@@ -40,7 +41,7 @@ class Binding:
         self.binds_row = binds_row(field)
         self.tenant_from = _readable(model, tenant_source(field))
         self.tenant_column = _local_column(model, self.tenant_from)
-        self._prefixes = lru_cache(maxsize=1024)(self._prefix)
+        self.prefix = lru_cache(maxsize=1024)(self._prefix)  # (tenant, bound): the associated data before the row
 
     def seal(self, plaintext: bytes, key: ValueKey, edek: bytes, tenant: str, row: bytes | None) -> bytes:
         """core.envelope.seal with the associated data prepared once per tenant; a test holds the two equal."""
@@ -59,7 +60,7 @@ class Binding:
         bound = stored[4] == 1
         if self.binds_row and not bound:
             raise InvalidCiphertext
-        aad = self._prefixes(tenant, bound)
+        aad = self.prefix(tenant, bound)
         return key.open(
             stored[HEAD + int.from_bytes(stored[5:HEAD], "big") :], aad + row if bound and row is not None else aad
         )
@@ -73,6 +74,12 @@ class Binding:
         field says today."""
         row = row_bytes(self.pk, pk)
         return len(row).to_bytes(4, "big") + row
+
+    def row_parts(self, pks: Iterable[object]) -> list[bytes]:
+        """`row_part` of each; empty where an outer join found no row."""
+        return [
+            _UUID_ROW + pk.bytes if type(pk) is uuid.UUID else b"" if pk is None else self.row_part(pk) for pk in pks
+        ]
 
     def tenant_of(self, instance: models.Model) -> str:
         """Of the row, else the active one. NoTenant without either, TenantConflict when they differ."""
@@ -99,8 +106,8 @@ class Binding:
 
     def _aad(self, tenant: str, row: bytes | None) -> bytes:
         if row is None:
-            return self._prefixes(tenant, False)
-        return self._prefixes(tenant, True) + len(row).to_bytes(4, "big") + row
+            return self.prefix(tenant, False)
+        return self.prefix(tenant, True) + len(row).to_bytes(4, "big") + row
 
     def _prefix(self, tenant: str, bound: bool) -> bytes:
         if not bound:

@@ -35,9 +35,10 @@ def _dump_datetime(value: datetime.datetime) -> bytes:
     return moment.isoformat().encode()
 
 
+TEXT = b"s"
 CODECS = [
     Codec(
-        b"s",
+        TEXT,
         str,
         lambda value: value.encode("utf-8", "surrogatepass"),
         lambda data: data.decode("utf-8", "surrogatepass"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 from django.core.exceptions import FieldError
@@ -18,8 +18,9 @@ from django.db.models.expressions import Col, ColPairs, Expression
 from django.db.models.sql import compiler as sql
 
 from encrypted_fields.conf import BATCH
+from encrypted_fields.fields.blocks import Batch, Column, Part
 from encrypted_fields.fields.lookups import EncryptedIsNull
-from encrypted_fields.fields.sealed import Batch, Column, Part, Sealed
+from encrypted_fields.fields.sealed import Sealed
 
 _OTHER = (sql.SQLInsertCompiler, sql.SQLDeleteCompiler, sql.SQLAggregateCompiler)
 _raw = threading.local()
@@ -76,10 +77,27 @@ class _Group:
         self.pk: int | None = None
         self.tenant: int | None = None
 
-    def part(self, batch: Batch, block: Sequence[list[Any]], using: str) -> Part:
-        pks = None if self.pk is None else [row[self.pk] for row in block]
-        tenants = None if self.tenant is None else [row[self.tenant] for row in block]
-        return Part(batch, self.binding, using, pks, tenants)
+    def seal(self, batch: Batch, block: list[Any], using: str) -> None:
+        """Put what stands for sealed values in the place of stored ones; `block` is the columns of the rows."""
+        pks = None if self.pk is None else block[self.pk]
+        tenants = None if self.tenant is None else block[self.tenant]
+        columns = {field.attname: Column(field.binding, _as_bytes(block[at])) for at, field in self.positions}
+        part = Part(batch, self.binding, using, pks, tenants, columns)
+        rows = list(map(Sealed, repeat(part), range(len(block[0]))))
+        for at, field in self.positions:
+            stored = columns[field.attname].stored
+            block[at] = (
+                rows
+                if None not in stored
+                else [None if one is None else row for one, row in zip(stored, rows, strict=True)]
+            )
+
+    def open(self, block: list[Any]) -> None:
+        opened = {}
+        for at, field in self.positions:
+            if field not in opened:
+                opened[field] = [row if row is None else row.open(field, None) for row in block[at]]
+            block[at] = opened[field]
 
 
 class _Reader:
@@ -142,32 +160,25 @@ class _Reader:
         finally:
             self.grouping = False
 
-    def apply_converters(self, rows: Iterable[Any], converters: dict[int, Any]) -> Iterator[list[Any]]:
+    def apply_converters(self, rows: Iterable[Any], converters: dict[int, Any]) -> Iterator[tuple[Any, ...]]:
         """Blocks of up to 1,000 rows, read ahead, so that a loop over `iterator()` asks once a block as well."""
         ours = {at for groups in (self._lazy, self._eager) for group in groups.values() for at, _ in group.positions}
         plain = {at: entry for at, entry in converters.items() if at not in ours}
         hidden = self._compiler.get_converters(self._hidden) if self._hidden else {}
         plain |= {self._visible + at: entry for at, entry in hidden.items()}
-        whole = self._base.apply_converters(self._compiler, rows, plain) if plain else map(list, rows)
+        whole = self._base.apply_converters(self._compiler, rows, plain) if plain else iter(rows)
         return self._in_blocks(whole, self._compiler.using or self._compiler.connection.alias)
 
-    def _in_blocks(self, rows: Iterator[list[Any]], using: str) -> Iterator[list[Any]]:
-        while block := list(islice(rows, BATCH)):
+    def _in_blocks(self, rows: Iterator[Sequence[Any]], using: str) -> Iterator[tuple[Any, ...]]:
+        while read := list(islice(rows, BATCH)):
+            block: list[Any] = list(zip(*read, strict=True))
             batch = Batch()
-            for group in self._lazy.values():
-                _seal_block(block, group, group.part(batch, block, using))
-            eager = [(group, group.part(batch, block, using)) for group in self._eager.values()]
-            for group, part in eager:
-                _seal_block(block, group, part)
-            for group, _ in eager:
-                for at, field in group.positions:
-                    for row in block:
-                        if row[at] is not None:
-                            row[at] = row[at].open(field, None)
-            if self._hidden:
-                for row in block:
-                    del row[self._visible :]
-            yield from block
+            for groups in (self._lazy, self._eager):
+                for group in groups.values():
+                    group.seal(batch, block, using)
+            for group in self._eager.values():
+                group.open(block)
+            yield from zip(*block[: self._visible], strict=True)
 
     def _instance_positions(self) -> dict[int, int]:
         """Index in the select list → number of the model instance that it becomes a part of."""
@@ -211,12 +222,10 @@ class _Reader:
         return at
 
 
-def _seal_block(block: list[list[Any]], group: _Group, part: Part) -> None:
-    for at, _ in group.positions:
-        column = Column(part, [row[at] for row in block])
-        for index, row in enumerate(block):
-            if row[at] is not None:
-                row[at] = Sealed(column, index)
+def _as_bytes(stored: Sequence[Any]) -> list[bytes | None]:
+    if isinstance(next((one for one in stored if one is not None), b""), bytes):
+        return list(stored)
+    return [one if one is None else bytes(one) for one in stored]  # a driver that gives memoryviews
 
 
 def _tenant_field(binding: Any) -> Any:
@@ -275,7 +284,7 @@ class _RawGroup:
 class _RawColumn:
     """A converter for raw(), which hands over single values and no rows."""
 
-    __slots__ = ("_column", "_field", "_group")
+    __slots__ = ("_field", "_group", "_part")
 
     def __init__(self, field: Any) -> None:
         group: _RawGroup | None = getattr(_raw, "group", None)
@@ -283,12 +292,13 @@ class _RawColumn:
             group = _raw.group = _RawGroup()
         group.fields.add(field)
         self._field, self._group = field, group
-        self._column: Column | None = None
+        self._part: Part | None = None
 
     def __call__(self, value: Any, expression: Any, connection: Any) -> Any:
-        if self._column is None:
+        name, binding = self._field.attname, self._field.binding
+        if self._part is None:
             self._group.batch = self._group.batch or Batch()
-            self._column = Column(Part(self._group.batch, self._field.binding, connection.alias, None, None), [])
-        self._column.stored.append(value)
-        self._column.keys.append(None)
-        return None if value is None else Sealed(self._column, len(self._column.stored) - 1)
+            self._part = Part(self._group.batch, binding, connection.alias, None, None, {name: Column(binding, [])})
+        column = self._part.columns[name]
+        column.add(None if value is None else bytes(value))
+        return None if value is None else Sealed(self._part, len(column.stored) - 1)

@@ -15,11 +15,11 @@ from django.db.models.fields.files import FieldFile
 from encrypted_fields.core.aead import TAG_BYTES
 from encrypted_fields.core.context import ValueContext
 from encrypted_fields.core.envelope import MAX_EDEK
-from encrypted_fields.core.errors import CmkError, InvalidCiphertext
+from encrypted_fields.core.errors import WITHDRAWN, CmkError, InvalidCiphertext
 from encrypted_fields.core.memory import wipe
 from encrypted_fields.core.stream import CHUNK, MAX_HEADER, OpeningReader, SealingReader, read_header
 from encrypted_fields.fields.binding import Binding, vars_of
-from encrypted_fields.fields.sealed import FORGED, WITHDRAWN
+from encrypted_fields.fields.blocks import FORGED
 from encrypted_fields.keys import new_dek, open_dek
 
 if TYPE_CHECKING:

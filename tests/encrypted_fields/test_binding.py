@@ -36,7 +36,7 @@ def put(obj: models.Model, field: str, stored: bytes | None) -> None:
 def change(fresh: Patient, stored: bytes) -> None:
     """As if the database had answered so."""
     sealed = fresh.__dict__["diagnosis"]
-    sealed.column.stored[sealed.index] = stored
+    sealed.part.columns["diagnosis"].stored[sealed.index] = stored
 
 
 def patient(tenant_id: str = "north", **values: object) -> Patient:

@@ -141,7 +141,7 @@ def test_never_across_tenants(cmk_tsp: MemoryTsp) -> None:
     with reuse_keys(seconds=30, uses=10):
         look()
         with counted(cmk_tsp) as calls:
-            found = open_keys("south", [edek(one, "diagnosis")], label="x")
+            found = dict(open_keys("south", [edek(one, "diagnosis")], label="x"))
         assert [(call.route, call.about.tenant) for call in calls] == [("unwrap", "south")]
         assert isinstance(found[edek(one, "diagnosis")], Exception)
 

@@ -1,0 +1,227 @@
+"""Up to 1,000 rows that were read together: their stored values, and the keys that open them.
+
+A block keeps nothing alive: each row's values hold their part, a part its batch, and the way down is weak. So keys and
+ciphertext go with the last value that nobody has looked at.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from django.db import models
+
+from encrypted_fields.core.aead import OVERHEAD, ValueKey
+from encrypted_fields.core.envelope import HEAD
+from encrypted_fields.core.errors import WITHDRAWN, CmkError, InvalidCiphertext, InvalidEdek, KmsUnwrapFailed
+from encrypted_fields.fields.binding import Binding, edek_of
+from encrypted_fields.fields.codecs import TEXT
+from encrypted_fields.keys import open_keys
+from encrypted_fields.tenancy import current_tenant, tenant_name
+
+FORGED: Final = (KmsUnwrapFailed, InvalidEdek)
+AHEAD = 1024  # bytes; a longer value is opened by itself, so that the plaintext of a block stays small
+TAKEN: Final = object()
+
+_Take = Callable[[ValueKey | CmkError, int, list[int], int], None]
+
+
+class Batch:
+    """The keys of up to 1,000 rows of one query, asked for at the first look. A key opens what its row has under it and
+    goes; where that cannot be done ahead, it stays until somebody looks at its value."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: list[weakref.ref[Part]] = []
+
+    def add(self, part: Part) -> None:
+        self._parts.append(weakref.ref(part))
+
+    def ask(self, tenant: str, label: str) -> None:
+        """Open the values of this tenant that wait, or put beside each its key, or the reason why there is none."""
+        waiting: dict[bytes, list[tuple[_Take, int, list[int]]]] = {}
+        for part in [part for part in (ref() for ref in self._parts) if part is not None]:
+            found = part.waiting(tenant)
+            take = part.taker(tenant)
+            for index, edek, columns in found:
+                waiting.setdefault(edek, []).append((take, index, columns))
+        edeks = list(waiting)
+        try:
+            for edek, key in open_keys(tenant, edeks, label=label):
+                for take, index, columns in waiting.pop(edek):
+                    take(key, index, columns, HEAD + len(edek))
+        except WITHDRAWN as error:  # the whole request was refused: so is each key that is left
+            for places in waiting.values():
+                for take, index, columns in places:
+                    take(error, index, columns, 0)
+
+
+class Column:
+    """One encrypted column of a block of rows. Beside each value as it came from the database: its key, an error in its
+    place, or None; and its plaintext once a key has opened it (text, or the bytes of another type), TAKEN, or None."""
+
+    __slots__ = ("binding", "keys", "opened", "stored")
+
+    def __init__(self, binding: Binding, stored: list[bytes | None]) -> None:
+        self.binding, self.stored = binding, stored
+        self.keys: list[ValueKey | CmkError | None] = [None] * len(stored)
+        self.opened: list[Any] = [None] * len(stored)
+
+    def add(self, stored: bytes | None) -> None:
+        """One more row: raw() gives them one by one."""
+        self.stored.append(stored)
+        self.keys.append(None)
+        self.opened.append(None)
+
+
+class Part:
+    """The encrypted columns of one model in one block of rows, with the rows' keys and tenants in parallel lists."""
+
+    __slots__ = (
+        "__weakref__", "_members", "_owners", "_rows", "batch", "binding", "captured", "columns", "names", "pks",
+        "tenants", "using",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        batch: Batch,
+        binding: Binding,
+        using: str,
+        pks: Sequence[Any] | None,
+        tenants: Sequence[Any] | None,
+        columns: dict[str, Column],
+    ) -> None:
+        """`columns` by the attribute's name."""
+        batch.add(self)
+        self.batch, self.binding, self.using, self.columns = batch, binding, using, columns
+        self.pks, self.tenants = pks, tenants
+        self.captured = current_tenant() if binding.tenant_from is None else None
+        self.names: list[str] | None = None  # of the rows' tenants, once they were asked for
+        self._members: dict[str, list[int]] = {}
+        self._rows: list[bytes] | None = None
+        # Only a callable and raw() need the instance to know its tenant.
+        self._owners: dict[int, weakref.ref[models.Model]] | None = (
+            {} if callable(binding.tenant_from) or pks is None else None
+        )
+
+    def belongs_to(self, index: int, instance: models.Model) -> None:
+        if self._owners is not None:
+            self._owners[index] = weakref.ref(instance)
+
+    def tenant(self, index: int) -> str | None:
+        """The row's own tenant, as loaded; None when only the context or the instance knows."""
+        if self.binding.tenant_from is None:
+            return self.captured
+        if self.names is None and not self._name():
+            owner = self._owners[index]() if self._owners is not None and index in self._owners else None
+            return None if owner is None else self.binding.own_tenant(owner)
+        return tenant_name(self.names[index]) if self.names is not None else None
+
+    def row(self, index: int, instance: models.Model | None) -> bytes:
+        """The row's part of the associated data."""
+        if self.pks is None:
+            return self.binding.row_part(getattr(instance, self.binding.pk.attname))
+        return self.rows()[index]
+
+    def rows(self) -> list[bytes]:
+        if self._rows is None:
+            self._rows = self.binding.row_parts(self.pks or ())
+        return self._rows
+
+    def open(self, column: Column, index: int, tenant: str, instance: models.Model | None) -> Any:
+        """Text, or the bytes of another type. Raises what the proxy said about the key, or InvalidCiphertext."""
+        stored, value = column.stored[index] or b"", column.opened[index]
+        if value is None or value is TAKEN:
+            key = column.keys[index]
+            if key is None:
+                edek_of(stored)
+                column.opened[index] = None
+                self.batch.ask(tenant, self.binding.model_id)
+                key, value = column.keys[index], column.opened[index]
+            if isinstance(key, ValueKey) or (key is not None and key.retryable):
+                column.keys[index] = None
+            if isinstance(key, ValueKey):
+                column.opened[index] = TAKEN
+                return column.binding.open(stored, key, tenant, self.row(index, instance) if stored[4] == 1 else None)
+            if value is None:
+                # A wrapped key that does not unwrap is forged or of another tenant: the same error as a forged value.
+                raise InvalidCiphertext if key is None or isinstance(key, FORGED) else key
+        column.opened[index] = TAKEN
+        return value
+
+    def waiting(self, tenant: str) -> list[tuple[int, bytes, list[int]]]:
+        """(row, wrapped key, numbers of the columns) of this tenant's values that are neither open nor have a key."""
+        found: list[tuple[int, bytes, list[int]]] = []
+        columns = [(number, one.stored, one.keys, one.opened) for number, one in enumerate(self.columns.values())]
+        sizes: dict[bytes, int] = {}
+        for index in self._of(tenant):
+            head: bytes | None = None
+            here: list[int] = []
+            for number, stored_here, keys, opened in columns:
+                stored = stored_here[index]
+                if stored is None or opened[index] is not None or keys[index] is not None:
+                    continue
+                if head is not None and stored.startswith(head):  # the fields of a row mostly share their key
+                    here.append(number)
+                    continue
+                size = sizes.get(stored[:HEAD])
+                if size is None or len(stored) < size + OVERHEAD:
+                    try:
+                        size = sizes[stored[:HEAD]] = HEAD + len(edek_of(stored))
+                    except InvalidCiphertext:
+                        continue  # whoever looks at that value is told
+                head, here = stored[:size], [number]
+                found.append((index, stored[HEAD:size], here))
+        return found
+
+    def taker(self, tenant: str) -> _Take:
+        """A function that takes (a key or an error, row, numbers of its columns, where their sealed values begin). It
+        opens them; where a value cannot be opened before somebody looks at it, it leaves the key, or the error, there.
+        """
+        columns = [
+            (one.stored, one.keys, one.opened, one.binding.prefix(tenant, True),
+             None if one.binding.binds_row else one.binding.prefix(tenant, False))
+            for one in self.columns.values()
+        ]  # fmt: skip
+        # Not before it is asked for: values whose tenant or row depends on who asks.
+        known = self.pks is not None and (self.names is not None or self.captured is not None)
+        rows = self.rows() if known else []
+
+        def take(key: ValueKey | CmkError, index: int, numbers: list[int], start: int) -> None:
+            for number in numbers:
+                stored_here, keys, opened, bound, free = columns[number]
+                stored, value = stored_here[index], None
+                if known and stored is not None and type(key) is ValueKey and len(stored) <= start + AHEAD:
+                    if stored[4] == 1:
+                        value = key.open_at(stored, start, bound + rows[index])
+                    elif free is not None:
+                        value = key.open_at(stored, start, free)
+                if value is None:
+                    keys[index] = key  # whoever looks is told, if it does not open
+                else:
+                    opened[index] = value[1:].decode("utf-8", "surrogatepass") if value[:1] == TEXT else value
+
+        return take
+
+    def _of(self, tenant: str) -> Sequence[int]:
+        """The rows whose keys are this tenant's to open."""
+        everything = range(len(next(iter(self.columns.values())).stored))
+        if self.binding.tenant_from is None:
+            return everything if self.captured is None or self.captured == tenant else ()
+        if self.names is not None or self._name():
+            return self._members.get(tenant, ())
+        return [index for index in everything if self.tenant(index) == tenant]
+
+    def _name(self) -> bool:
+        """Find the rows' tenants, "" where one is missing: whoever looks is told. False: instances have to say."""
+        if self.tenants is None and self._owners is None:
+            found = self.binding.tenants(self.pks or (), self.using)
+            self.tenants = [found.get(pk) for pk in self.pks or ()]
+        if self.tenants is None:
+            return False
+        self.names = ["" if one is None or isinstance(one, bool) else str(one) for one in self.tenants]
+        for index, name in enumerate(self.names):
+            self._members.setdefault(name, []).append(index)
+        return True
