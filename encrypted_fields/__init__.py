@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from encrypted_fields.ciphertext import sealed_rows as sealed_rows
     from encrypted_fields.fields.base import EncryptedField as EncryptedField
     from encrypted_fields.fields.file import EncryptedFileField as EncryptedFileField
+    from encrypted_fields.fields.image import EncryptedImageField as EncryptedImageField
     from encrypted_fields.fields.sealed import Locked as Locked
     from encrypted_fields.fields.stored import Stored as Stored
     from encrypted_fields.fields.typed import EncryptedArrayField as EncryptedArrayField
@@ -50,6 +51,7 @@ _HOME = {
     "AccessRefused": "policy",
     "EncryptedField": "fields.base",
     "EncryptedFileField": "fields.file",
+    "EncryptedImageField": "fields.image",
     "Locked": "fields.sealed",
     "NoTenant": "tenancy",
     "Stored": "fields.stored",
@@ -108,6 +110,7 @@ __all__ = [
     "EncryptedFileField",
     "EncryptedFloatField",
     "EncryptedGenericIPAddressField",
+    "EncryptedImageField",
     "EncryptedIntegerField",
     "EncryptedJSONField",
     "EncryptedPositiveBigIntegerField",
