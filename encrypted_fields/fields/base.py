@@ -15,6 +15,7 @@ from encrypted_fields.fields.codecs import FieldCodec
 from encrypted_fields.fields.columns import EncryptedCol, refused
 from encrypted_fields.fields.lookups import EncryptedIsNull, NullOnly
 from encrypted_fields.fields.sealed import Locked, Sealed, SealedAttribute
+from encrypted_fields.fields.statements import install
 from encrypted_fields.fields.stored import Stored
 from encrypted_fields.fields.writing import Pending, Rewritten, Unplaced, value_to_seal
 from encrypted_fields.fixtures import loaded
@@ -75,6 +76,7 @@ class EncryptedField(_Field[_ST, _GT]):
         self.__dict__.pop("binding", None)
         self.inner.name = name  # for its error messages
         super().contribute_to_class(cls, name, **kwargs)
+        install()
         if self.column:  # also over the attribute that an abstract parent left, which knows the wrong model
             setattr(cls, self.attname, SealedAttribute(self))
 

@@ -1,7 +1,7 @@
 """System checks of one encrypted field: what cannot work on ciphertext is told before it is deployed.
 
 E001 unique · E002 db_index · E003 primary key · E004 db_default · E005 ordering · E006 constraint or unique_together ·
-E007 index · E008 bind_row without a key made in Python · E009 tenant_from names nothing · E011 get_latest_by
+E007 index · E008 bind_row with a composite or computed key · E009 tenant_from names nothing · E011 get_latest_by
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.core import checks
 from django.db import models
 
-from encrypted_fields.fields.binding import pk_is_client_made, tenant_source
+from encrypted_fields.fields.binding import tenant_source
 
 if TYPE_CHECKING:
     from encrypted_fields.fields.base import EncryptedField
@@ -35,11 +35,11 @@ def _of_field(field: Any) -> list[tuple[str, str, str]]:
         found.append(("E002", "an index over ciphertext finds nothing", "Remove db_index."))
     if field.has_db_default():
         found.append(("E004", "the database cannot encrypt db_default", "Use default=."))
-    if field.bind_row and not pk_is_client_made(field.model._meta.pk):
+    if field.bind_row and isinstance(field.model._meta.pk, models.CompositePrimaryKey | models.GeneratedField):
         found.append(
             (
                 "E008",
-                "bind_row=True needs a primary key that is known before the row is inserted",
+                "bind_row=True needs a primary key of one column that is not computed",
                 "Use a UUIDField with default=uuid.uuid4 as primary key, or leave bind_row out.",
             )
         )

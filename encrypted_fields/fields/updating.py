@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import FieldError
-from django.db.models import Case, QuerySet, When
+from django.db.models import Case, When
 from django.db.models.expressions import Expression, Value
 from django.db.models.functions import Cast, Coalesce
 from django.db.models.lookups import Exact
-from django.db.models.sql import Query
 
 from encrypted_fields.fields.sealed import Locked
-from encrypted_fields.fields.writing import is_encrypted, parameter
+from encrypted_fields.fields.tenants import reached
+from encrypted_fields.fields.writing import parameter
 from encrypted_fields.keys import RowKey, new_keys
 from encrypted_fields.tenancy import agreed, tenant_name
 
@@ -27,11 +27,6 @@ class _Rows:
 
     def __init__(self, compiler: Any, field: EncryptedField[Any, Any]) -> None:
         binding = field.binding
-        query = compiler.query.chain(klass=Query)
-        query.select_related = False
-        query.clear_ordering(force=True)
-        query.extra = {}
-        query.clear_select_fields()
         names = ["pk"]
         moving = _moving_to(compiler, field)
         source = binding.tenant_column or binding.tenant_from
@@ -42,15 +37,18 @@ class _Rows:
             )
         if source is not None and moving is None:
             names.append(source)
-        rows: Any = QuerySet(model=compiler.query.model, query=query, using=compiler.using).values_list(*names)
-        found = list(rows[: MOST_ROWS + 1])
+        found = list(reached(compiler).values_list(*names)[: MOST_ROWS + 1])
         if len(found) > MOST_ROWS:
             raise ValueError(
                 f"an update of encrypted fields reaches at most {MOST_ROWS} rows: go through them in parts"
             )
         self.tenants: dict[Any, str] = {}
         for row in found:
-            own = moving if len(row) == 1 else tenant_name(row[1])
+            own: str | None
+            if moving is not None:
+                own = moving[row[0]] if isinstance(moving, dict) else moving
+            else:
+                own = None if len(row) == 1 else tenant_name(row[1])
             self.tenants[row[0]] = agreed(own)
         self._label = binding.model_id
         self._keys: dict[Any, RowKey] = {}
@@ -171,24 +169,32 @@ def _only(condition: Any, field: EncryptedField[Any, Any], pks: set[Any]) -> set
     return pks
 
 
-def _moving_to(compiler: Any, field: EncryptedField[Any, Any]) -> str | None:
-    """The tenant that the same statement gives its rows, if any; then all their encrypted fields must come along."""
+def _moving_to(compiler: Any, field: EncryptedField[Any, Any]) -> str | dict[Any, str] | None:
+    """The tenant that the same statement gives its rows, by primary key from bulk_update(); None if it gives none.
+
+    That all their encrypted fields come along was seen to before (fields.tenants).
+    """
     column = field.binding.tenant_column
     for other, _, value in compiler.query.values:
         if column is not None and other.attname == column:
             if hasattr(value, "resolve_expression"):
-                raise FieldError(
-                    f"change {other.name} by saving each row: its encrypted fields are sealed for one tenant"
-                )
-            written = {one for one, _, _ in compiler.query.values}
-            left = [
-                one.name
-                for one in field.model._meta.local_concrete_fields
-                if is_encrypted(one) and one not in written and cast(Any, one).binding.tenant_column == column
-            ]
-            if left:
-                raise FieldError(
-                    f"update() gives rows another {other.name} but leaves {', '.join(left)} sealed for the old one"
-                )
+                return _each(value, other, field)
             return tenant_name(getattr(value, "pk", value))
     return None
+
+
+def _each(expression: Any, column: Any, field: EncryptedField[Any, Any]) -> dict[Any, str]:
+    """`CASE WHEN pk = x THEN tenant …`, as bulk_update() writes it."""
+    while type(expression) is Cast:
+        (expression,) = expression.get_source_expressions()
+    found: dict[Any, str] = {}
+    everything: set[Any] = set()
+    for case in expression.cases if type(expression) is Case else ():
+        only = _only(case.condition, field, everything)
+        if only is everything or not isinstance(case.result, Value):
+            found = {}
+            break
+        found |= dict.fromkeys(only, tenant_name(getattr(case.result.value, "pk", case.result.value)))
+    if not found:
+        raise FieldError(f"change {column.name} by saving each row: its encrypted fields are sealed for one tenant")
+    return found

@@ -15,7 +15,6 @@ from django.db.models.constants import OnConflict
 from django.db.models.expressions import Value
 from django.db.models.sql.compiler import SQLInsertCompiler, SQLUpdateCompiler
 
-from encrypted_fields.fields.binding import row_bytes
 from encrypted_fields.fields.sealed import Locked, Sealed
 from encrypted_fields.fields.stored import Stored
 from encrypted_fields.keys import RowKey, new_keys
@@ -68,9 +67,9 @@ class Pending:
         rows = groups.get(binding.tenant_from)
         if rows is None:
             rows = groups[binding.tenant_from] = _rows(compiler, self)
-        row = rows[id(self.instance)]
-        (key, edek), bound = row.key, row.row if binding.binds_row else None
-        return parameter(binding.seal(self.field.codec.dump(self.value), key, edek, row.tenant, bound), connection)
+        (key, edek), tenant = rows[id(self.instance)]
+        row = binding.row(self.instance.__dict__[binding.pk.attname])
+        return parameter(binding.seal(self.field.codec.dump(self.value), key, edek, tenant, row), connection)
 
     def __repr__(self) -> str:
         return "<Pending>"
@@ -79,21 +78,17 @@ class Pending:
 class _Row(NamedTuple):
     key: RowKey
     tenant: str
-    row: bytes | None
 
 
 def _rows(compiler: Any, first: Pending) -> dict[int, _Row]:
-    """Key, tenant and canonical primary key of each row of the statement that has something to seal; for the fields
-    that take their tenant from where `first` does."""
+    """Key and tenant of each row of the statement that has something to seal; for the fields that take their tenant
+    from where `first` does."""
     query, binding = compiler.query, first.field.binding
     instances: list[models.Model] = []
     if isinstance(compiler, SQLInsertCompiler):
         fields = [one for one in query.fields if is_encrypted(one) and one.binding.tenant_from == binding.tenant_from]
         _refuse_upsert(query, fields)
-        instances = [one for one in query.objs if any(_needs_key(one.__dict__.get(f.attname)) for f in fields)]
-        binds = any(one.binding.binds_row for one in fields)
-    else:
-        binds = any(isinstance(value, Pending) and value.field.binding.binds_row for _, _, value in query.values)
+        instances = [one for one in query.objs if any(needs_key(one.__dict__.get(f.attname)) for f in fields)]
     if not any(one is first.instance for one in instances):
         instances.append(first.instance)
     wanted: dict[str, list[models.Model]] = {}
@@ -105,13 +100,11 @@ def _rows(compiler: Any, first: Pending) -> dict[int, _Row]:
         about = str(pk) if len(members) == 1 and pk is not None else None
         keys = new_keys(tenant, len(members), label=binding.model_id, object_id=about)
         for one, key in zip(members, keys, strict=True):
-            rows[id(one)] = _Row(
-                key, tenant, row_bytes(binding.pk, one.__dict__[binding.pk.attname]) if binds else None
-            )
+            rows[id(one)] = _Row(key, tenant)
     return rows
 
 
-def _needs_key(value: Any) -> bool:
+def needs_key(value: Any) -> bool:
     return value is not None and not isinstance(value, Sealed | Locked | Stored)
 
 

@@ -14,7 +14,7 @@ from django.db.transaction import atomic
 from encrypted_fields import EncryptedField, tenant
 from encrypted_fields.testing import MemoryTsp, counted, stored_bytes
 from tests.encrypted_fields.people import BORN, people, person
-from tests.sample_app.models import Note, Patient
+from tests.sample_app.models import Clinic, Note, Patient, Visit
 
 pytestmark = pytest.mark.django_db
 
@@ -128,18 +128,91 @@ def test_update_that_moves_rows_takes_all_their_fields_along(cmk_tsp: MemoryTsp)
     assert {(row.diagnosis, row.file_number) for row in Patient.objects.all()} == {("x", 1)}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: Patient.objects.update(tenant_id="south", name="x"),
+        lambda one: Patient.objects.update(tenant_id=Concat("tenant_id", Value("x"))),
+        lambda one: one.save(update_fields=["tenant_id", "name"]),
+        lambda one: Patient.objects.bulk_update([one], ["tenant_id"]),
+    ],
+    ids=["update", "expression", "save", "bulk_update"],
+)
+def test_a_row_that_leaves_without_its_values_is_stopped(cmk_tsp: MemoryTsp, change: Any) -> None:
+    """Not refused when it is read, as it would be then, but where it would happen."""
+    (one,) = people(1)
+    one.tenant_id = "south"
+    with pytest.raises(FieldError, match="leaves diagnosis, born, file_number sealed for the old one"), atomic():
+        change(one)
+    assert Patient.objects.get(name="n00000").diagnosis == "d0"
+
+
+def test_a_row_that_leaves_nothing_behind_may_go(cmk_tsp: MemoryTsp) -> None:
+    (one,) = people(1)
+    assert Patient.objects.update(tenant_id="north", name="x") == 1  # it does not go anywhere
+    rest = Patient.objects.defer("diagnosis").get()
+    rest.name = "y"
+    rest.save()  # nor here, though the statement sets the tenant
+    rest.tenant_id = "south"
+    with pytest.raises(FieldError, match="leaves diagnosis sealed"), atomic():
+        rest.save()
+    one.tenant_id = "south"
+    one.save()
+    Patient.objects.update(diagnosis=None, born=None, file_number=None)
+    assert Patient.objects.update(tenant_id="west") == 1
+    empty = Patient.objects.get()
+    empty.tenant_id = "east"
+    empty.save(update_fields=["tenant_id"])
+
+
+def test_bulk_update_takes_rows_to_their_new_tenants(cmk_tsp: MemoryTsp) -> None:
+    rows = people(3)
+    for row, name in zip(rows, ("south", "west", "north"), strict=True):
+        row.tenant_id = name
+    Patient.objects.bulk_update(rows, ["tenant_id", "diagnosis", "born", "file_number"])
+    cmk_tsp.revoke("north")
+    assert [row.diagnosis for row in Patient.objects.order_by("name")][:2] == ["d0", "d1"]
+    assert not Patient.objects.get(name="n00002").diagnosis
+    with pytest.raises(FieldError, match="by saving each row"), atomic():
+        Patient.objects.update(tenant_id=F("name"), diagnosis="x", born=None, file_number=None)
+
+
+def test_the_tenant_at_the_end_of_a_path_is_watched_where_the_path_begins(cmk_tsp: MemoryTsp) -> None:
+    north, branch, south = (Clinic.objects.create(slug=name) for name in ("north", "north", "south"))
+    visit = Visit.objects.create(clinic=north, report="fine")
+    assert Visit.objects.update(clinic=branch) == 1  # another clinic of the same tenant
+    assert Visit.objects.get().report == "fine"
+    with pytest.raises(FieldError, match="another clinic but leaves report"), atomic():
+        Visit.objects.update(clinic=south)
+    visit.clinic = south
+    with pytest.raises(FieldError, match="another clinic but leaves report"), atomic():
+        visit.save(update_fields=["clinic"])
+    visit.save()
+    assert Visit.objects.get().report == "fine"
+
+
 def test_upsert_by_the_bound_key_works_and_by_another_is_refused(cmk_tsp: MemoryTsp) -> None:
     one = person()
     again = Patient(pk=one.pk, tenant_id="north", diagnosis="cold")
     Patient.objects.bulk_create(
-        [again], update_conflicts=True, unique_fields=["id"], update_fields=["diagnosis", "tenant_id"]
+        [again],
+        update_conflicts=True,
+        unique_fields=["id"],
+        update_fields=["tenant_id", "diagnosis", "born", "file_number"],
     )
     assert Patient.objects.get().diagnosis == "cold"
+    with pytest.raises(ValueError, match="cannot update tenant_id without born, file_number"), atomic():
+        Patient.objects.bulk_create(
+            [again], update_conflicts=True, unique_fields=["id"], update_fields=["diagnosis", "tenant_id"]
+        )
     with pytest.raises(ValueError, match="Add 'tenant_id' to update_fields"), atomic():
         Patient.objects.bulk_create([again], update_conflicts=True, unique_fields=["id"], update_fields=["diagnosis"])
     with pytest.raises(ValueError, match="bound to the primary key"), atomic():
         Patient.objects.bulk_create(
-            [again], update_conflicts=True, unique_fields=["name"], update_fields=["diagnosis", "tenant_id"]
+            [again],
+            update_conflicts=True,
+            unique_fields=["name"],
+            update_fields=["tenant_id", "diagnosis", "born", "file_number"],
         )
     with tenant("north"):
         Note.objects.create(title="t", body="b")

@@ -201,7 +201,7 @@ def of(field: Any, **meta: Any) -> list[str]:
             {"indexes": [models.Index(fields=["-secret"], name="two")]},
             ["encrypted_fields.E007"],
         ),
-        (lambda: EncryptedField(models.TextField(), bind_row=True), {}, ["encrypted_fields.E008"]),
+        (lambda: EncryptedField(models.TextField(), bind_row=True), {}, []),
         (lambda: EncryptedField(models.TextField(), tenant_from="nowhere"), {}, ["encrypted_fields.E009"]),
         (lambda: EncryptedField(models.TextField(), tenant_from="name"), {}, []),
         (lambda: EncryptedField(models.TextField()), {"get_latest_by": "secret"}, ["encrypted_fields.E011"]),
@@ -209,6 +209,19 @@ def of(field: Any, **meta: Any) -> list[str]:
 )
 def test_what_cannot_work_is_told_by_a_check(field: Any, meta: dict[str, Any], codes: list[str]) -> None:
     assert of(field(), **meta) == codes
+
+
+@isolate_apps("tests.sample_app")
+def test_a_row_of_two_keys_cannot_be_bound_to() -> None:
+    class Twofold(models.Model):
+        pk = models.CompositePrimaryKey("left", "right")
+        left, right = models.IntegerField(), models.IntegerField()
+        secret = EncryptedField(models.TextField(), bind_row=True)
+
+        class Meta:
+            app_label = "sample_app"
+
+    assert [problem.id for problem in Twofold._meta.get_field("secret").check()] == ["encrypted_fields.E008"]
 
 
 @pytest.mark.parametrize(

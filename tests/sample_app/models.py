@@ -151,6 +151,20 @@ class Short(models.Model):
     visits = EncryptedIntegerField(default=0, tenant_from="tenant_id")
 
 
+class Numbered(models.Model):
+    """A key made by the database: one value is bound to it, the other is not."""
+
+    tenant_id = models.CharField(max_length=40, default="north")
+    body = EncryptedField(models.TextField(), tenant_from="tenant_id", bind_row=True)
+    extra = EncryptedField(models.JSONField(null=True), tenant_from="tenant_id")
+
+
+class Nested(Numbered):
+    """Its own value is bound to the key that its parent's table made."""
+
+    deep = EncryptedField(models.TextField(), tenant_from="tenant_id", bind_row=True)
+
+
 if TYPE_CHECKING:  # the type checker is the test
 
     def types_are_those_of_the_values(one: Short) -> None:

@@ -76,7 +76,8 @@ def _shape(prefix: str, key: Callable[[], Any], **options: Any) -> dict[str, tup
     return found
 
 
-SHAPES = {"uuid": _shape("Uuid", _uuid), "auto": _shape("Auto", _number)}
+# keys made in Python; keys made by the database and bound to all the same
+SHAPES = {"uuid": _shape("Uuid", _uuid), "bound": _shape("Bound", _number, bind_row=True)}
 
 
 def tables(vendor: str) -> list[Any]:

@@ -16,6 +16,8 @@ from django.db import transaction
 from django.db.models import Case, Count, Exists, F, Max, OuterRef, Prefetch, Q, Value, When
 from django.db.models.functions import Cast, Coalesce
 
+from encrypted_fields import aopen, decrypted
+
 SAME: dict[str, Callable[..., Any]] = {}
 
 
@@ -165,10 +167,12 @@ def bulk_create_ignoring_conflicts(m: Any, f: str, a: Any, b: Any, c: Any) -> An
 @same
 def bulk_create_updating_conflicts(m: Any, f: str, a: Any, b: Any, c: Any) -> Any:
     row = m.new(**{f: a})
-    fields, target = ["tenant_id", "number", f], {"unique_fields": ["id"]}
+    fields = [one.name for one in m.row._meta.local_fields if one.name not in ("id", "label", "code")]
+    target = {"unique_fields": ["id"]}
     if m.connection.vendor == "mysql":  # any unique column may be the one that conflicts
         fields, target = ["number"], {}
-    m.rows.bulk_create([m.row(pk=row.pk, number=4, **{f: b})], update_conflicts=True, update_fields=fields, **target)
+    made = [m.row(pk=row.pk, number=4, **{f: b})]
+    m.rows.bulk_create(made, update_conflicts=True, update_fields=fields, **target)
     return m.one(f, "number")
 
 
@@ -495,19 +499,22 @@ def through(m: Any, model: Any, f: str, a: Any, b: Any, c: Any, other: str) -> A
 def asynchronous(m: Any, f: str, a: Any, b: Any, c: Any) -> Any:
     async def work() -> Any:
         row = await m.rows.acreate(**{f: a})
-        found = [getattr(await m.rows.aget(), f)]
+        found = [getattr(await aopen(await m.rows.aget()), f)]
         setattr(row, f, b)
         await row.asave()
-        found += [getattr(one, f) async for one in m.rows.all()]
+        found += [getattr(one, f) async for one in decrypted(m.rows.all())]
         found += [one async for one in m.rows.values_list(f, flat=True)]
-        found += [getattr(one, f) async for one in m.rows.aiterator()]
+        async with decrypted(m.rows.all()) as rows:
+            found += [getattr(one, f) for one in rows]
         await m.rows.aupdate(**{f: c})
         await row.arefresh_from_db()
-        found += [getattr(row, f), getattr(await m.rows.afirst(), f)]
+        found += [getattr(await aopen(row), f), getattr(await aopen(await m.rows.afirst()), f)]
         await m.rows.abulk_create([m.row(number=2, **{f: a})])
         rows = [one async for one in m.rows.order_by("number")]
         setattr(rows[1], f, b)
         await m.rows.abulk_update(rows, [f])
-        return [*found, *[getattr(one, f) async for one in m.rows.order_by("number")], await m.rows.acount()]
+        row, made = await m.rows.aupdate_or_create(code="x", defaults={f: b, "number": 3})
+        found += [getattr(one, f) async for one in decrypted(m.rows.order_by("number"))]
+        return [*found, made, await m.rows.acount(), await m.rows.aexists()]
 
     return async_to_sync(work)()

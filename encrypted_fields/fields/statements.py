@@ -1,0 +1,34 @@
+"""Two places that Django has no hook for: an INSERT whose rows have no keys yet, an UPDATE as a whole (ADR 0019).
+
+Both are methods of Django's compilers. They are wrapped once, when the first encrypted field is defined, and for a
+statement that concerns no encrypted field they do what they did.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models.sql.compiler import SQLInsertCompiler, SQLUpdateCompiler
+
+from encrypted_fields.fields import inserting, tenants
+
+_execute_insert = SQLInsertCompiler.execute_sql
+_update_as_sql = SQLUpdateCompiler.as_sql
+
+
+def install() -> None:
+    """Does nothing the second time."""
+    SQLInsertCompiler.execute_sql = _insert  # type: ignore[method-assign]
+    SQLUpdateCompiler.as_sql = _update  # type: ignore[method-assign]
+
+
+def _insert(self: Any, returning_fields: Any = None) -> Any:
+    tenants.refuse_upsert(self.query)
+    if inserting.keyless(self):
+        return inserting.insert(self, returning_fields, _execute_insert)
+    return _execute_insert(self, returning_fields)
+
+
+def _update(self: Any) -> Any:
+    tenants.refuse_stranding(self)
+    return _update_as_sql(self)
