@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from encrypted_fields.ciphertext import sealed_rows as sealed_rows
     from encrypted_fields.fields.base import EncryptedField as EncryptedField
     from encrypted_fields.fields.file import EncryptedFileField as EncryptedFileField
-    from encrypted_fields.fields.image import EncryptedImageField as EncryptedImageField
     from encrypted_fields.fields.sealed import Locked as Locked
     from encrypted_fields.fields.stored import Stored as Stored
     from encrypted_fields.fields.typed import EncryptedArrayField as EncryptedArrayField
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from encrypted_fields.fields.typed import EncryptedURLField as EncryptedURLField
     from encrypted_fields.fields.typed import EncryptedUUIDField as EncryptedUUIDField
     from encrypted_fields.fixtures import plaintext_fixtures as plaintext_fixtures
+    from encrypted_fields.moving.plaintext import PlaintextField as PlaintextField
     from encrypted_fields.opening import aopen as aopen
     from encrypted_fields.opening import decrypted as decrypted
     from encrypted_fields.policy import AccessRefused as AccessRefused
@@ -51,9 +51,9 @@ _HOME = {
     "AccessRefused": "policy",
     "EncryptedField": "fields.base",
     "EncryptedFileField": "fields.file",
-    "EncryptedImageField": "fields.image",
     "Locked": "fields.sealed",
     "NoTenant": "tenancy",
+    "PlaintextField": "moving.plaintext",
     "Stored": "fields.stored",
     "TenantConflict": "tenancy",
     "acting": "tenancy",
@@ -110,7 +110,6 @@ __all__ = [
     "EncryptedFileField",
     "EncryptedFloatField",
     "EncryptedGenericIPAddressField",
-    "EncryptedImageField",
     "EncryptedIntegerField",
     "EncryptedJSONField",
     "EncryptedPositiveBigIntegerField",
@@ -124,6 +123,7 @@ __all__ = [
     "EncryptedUUIDField",
     "Locked",
     "NoTenant",
+    "PlaintextField",
     "Stored",
     "TenantConflict",
     "acting",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from django.db import models
@@ -42,18 +43,28 @@ class EncryptedField(_Field[_ST, _GT]):
     it: `cmk_tenant_from` of the model, the setting CMK_TENANT_FROM, the active tenant.
     `field_id`, `model_id`: names that the ciphertext is bound to; set them to the old names when you rename.
     `bind_row`: bind the value to its row's primary key. By default it is, when that key is made in Python.
+    `plaintext`, `state`: the field that holds the values in clear while they move, and how far they are: docs/moving.md
     """
 
     descriptor_class = SealedAttribute
     cmk_encrypted = True
     # Read by the schema editor only (`_get_default` asks the inner field): an empty text is no default for ciphertext.
     empty_strings_allowed = False
-    non_db_attrs = (*models.Field.non_db_attrs, "field_id", "model_id", "tenant_from", "bind_row", "inner")
+    non_db_attrs = (
+        *models.Field.non_db_attrs,
+        "field_id",
+        "model_id",
+        "tenant_from",
+        "bind_row",
+        "inner",
+        "plaintext",
+        "state",
+    )
 
-    def __new__(cls, base_field: models.Field[_ST, _GT], **_: Any) -> Self:
+    def __new__(cls, base_field: models.Field[_ST, _GT], *_: Any, state: str | None = None, **__: Any) -> Self:
         if not isinstance(base_field, models.Field) or isinstance(base_field, (*_REFUSED, EncryptedField)):
             raise TypeError(f"EncryptedField wraps a plain field such as models.TextField(), not {base_field!r}")
-        return cast(Self, super().__new__(_class_for(cast(Any, type(base_field)))))
+        return cast(Self, super().__new__(_class_for(cast(Any, type(base_field)), state is not None)))
 
     def __init__(
         self,
@@ -63,6 +74,8 @@ class EncryptedField(_Field[_ST, _GT]):
         model_id: str | None = None,
         tenant_from: str | Callable[[Any], object] | None = None,
         bind_row: bool | None = None,
+        plaintext: str | None = None,
+        state: str | None = None,
     ) -> None:
         _, _, args, kwargs = base_field.deconstruct()
         if isinstance(base_field, models.SlugField):
@@ -71,6 +84,7 @@ class EncryptedField(_Field[_ST, _GT]):
         super().__init__(*args, **kwargs)
         self.__dict__.pop("validators", None)  # CharField's own constructor appended to them once more
         self.field_id, self.model_id, self.tenant_from, self.bind_row = field_id, model_id, tenant_from, bind_row
+        self.plaintext, self.state = plaintext, state
 
     def contribute_to_class(self, cls: type[models.Model], name: str, **kwargs: Any) -> None:  # type: ignore[override]
         self.__dict__.pop("binding", None)
@@ -97,6 +111,8 @@ class EncryptedField(_Field[_ST, _GT]):
             "model_id": self.model_id or getattr(model, "cmk_model_id", None),
             "tenant_from": self.tenant_from or (None if model is None else vars_of(model, "cmk_tenant_from")),
             "bind_row": self.bind_row,
+            "plaintext": self.plaintext,
+            "state": self.state,
         }
         given = {name: value for name, value in options.items() if value is not None}
         return self.name, "encrypted_fields.EncryptedField", [self.inner], given
@@ -212,6 +228,7 @@ class EncryptedField(_Field[_ST, _GT]):
 
 
 @cache
-def _class_for(inner: type[models.Field[Any, Any]]) -> type[EncryptedField[Any, Any]]:
+def _class_for(inner: type[models.Field[Any, Any]], moving: bool) -> type[EncryptedField[Any, Any]]:
     # A subclass of both, so that forms, admin and serializers, which go by class, treat it as the inner field.
-    return type(f"Encrypted{inner.__name__}", (EncryptedField, inner), {"__module__": __name__})
+    base = import_module("encrypted_fields.moving.field").MovingField if moving else EncryptedField
+    return type(f"Encrypted{inner.__name__}", (base, inner), {"__module__": __name__})

@@ -74,6 +74,7 @@ class _Group:
     def __init__(self, field: Any) -> None:
         self.binding = field.binding
         self.positions: list[tuple[int, Any]] = []
+        self.clear: dict[tuple[int, Any], Any] = {}  # position and field of a moving value: where it is in clear
         self.pk: int | None = None
         self.tenant: int | None = None
 
@@ -147,6 +148,11 @@ class _Reader:
             columns = {i: e for i, (e, _, _) in enumerate(select) if isinstance(e, Col)}
             group.pk = self._position_or_hidden(columns, starts, alias, group.binding.pk)
             group.tenant = self._position_or_hidden(columns, starts, alias, _tenant_field(group.binding))
+        columns = {i: e for i, (e, _, _) in enumerate(select) if isinstance(e, Col)}
+        for (alias, _, _), group in [*self._lazy.items(), *self._eager.items()]:
+            for at, field in group.positions:
+                if field.state is not None:
+                    group.clear[at, field] = self._position_or_hidden(columns, starts, alias, field.clear)
         if not self._hidden:
             return extra
         # Django cuts each row to `col_count`; what it reads of `select` stays the same.
@@ -178,6 +184,9 @@ class _Reader:
                     group.seal(batch, block, using)
             for group in self._eager.values():
                 group.open(block)
+            for group in (*self._lazy.values(), *self._eager.values()):
+                for (at, field), clear in group.clear.items():
+                    block[at] = field.beside(block[at], block[clear])
             yield from zip(*block[: self._visible], strict=True)
 
     def _instance_positions(self) -> dict[int, int]:
@@ -265,7 +274,7 @@ def _refuse_inside(expression: Any) -> None:
         return
     counting = isinstance(expression, Count) and not getattr(expression, "distinct", False)
     for inner in expression.get_source_expressions():
-        if counting and isinstance(inner, EncryptedCol):
+        if counting and isinstance(inner, EncryptedCol) and inner.target.state is None:
             continue
         if isinstance(inner, Expression | EncryptedIsNull) or hasattr(inner, "get_source_expressions"):
             _refuse_inside(inner)

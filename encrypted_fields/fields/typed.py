@@ -53,6 +53,8 @@ class Options(TypedDict, total=False):
     tenant_from: str | Callable[[Any], object]
     bind_row: bool
     index: Any
+    plaintext: str
+    state: str
 
 
 class Shorthand(Generic[_ST, _GT]):

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, assert_type
 from django.db import models
 
 from encrypted_fields import EncryptedDateField, EncryptedField, EncryptedFileField, EncryptedIntegerField
-from tests.sample_app.filed import Photo, Receipt
-
-__all__ = ["Photo", "Receipt"]
+from tests.sample_app.moving import Mover as Mover
 
 
 class Colour(models.TextChoices):
