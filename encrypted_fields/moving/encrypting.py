@@ -1,0 +1,153 @@
+"""`encrypt_existing`: values in clear are sealed, and cleared where the state keeps nothing in clear.
+
+Whatever lies in clear is never older than the ciphertext beside it (moving/__init__.py), so it wins where the two
+differ; and it is cleared only when the ciphertext beside it was opened and says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from encrypted_fields.core.errors import CmkError, InvalidCiphertext
+from encrypted_fields.moving import DUAL, PLAINTEXT
+from encrypted_fields.moving.page import Tenants, keys_to_open, keys_to_seal, opened
+from encrypted_fields.moving.table import Table
+from encrypted_fields.moving.tally import Tally
+
+PASSES = 5
+Report = Callable[[int], None]  # takes the number of rows that were gone through
+
+
+class _Cell(NamedTuple):
+    """A value in clear, and what lies beside it."""
+
+    field: Any
+    number: int  # of its row in the page
+    tenant: str
+    clear: Any  # as the driver gave it
+    stored: bytes | None
+
+
+class Encryption:
+    """The moving fields of one model that take their tenant from the same place: one key serves them in a row.
+
+    `verify`: in the state "dual", also compare the values that are sealed already. ValueError for a field whose state
+    is "plaintext": old code would not see what is sealed.
+    """
+
+    def __init__(self, table: Table, fields: Sequence[Any], *, tenant: str | None = None, verify: bool = False) -> None:
+        for field in fields:
+            if field.state == PLAINTEXT:
+                raise ValueError(f"{field.name} says state={PLAINTEXT!r}: deploy state={DUAL!r} first")
+        self.table, self.fields, self.verify = table, fields, verify
+        self.binding = fields[0].binding
+        self.tenants = Tenants(table, self.binding, tenant)
+        condition, self.params = self.tenants.condition()
+        self.where = f"({' OR '.join(map(self._pending, fields))}) AND {condition}"
+
+    def pending(self) -> int:
+        """Rows that have something to do."""
+        return self.table.count(self.where, self.params)
+
+    def run(self, report: Report | None = None, *, dry_run: bool = False) -> Tally:
+        """Passes over the table until one finds nothing, or brings nothing forward."""
+        total = Tally()
+        for _ in range(PASSES):
+            tally = self._pass(report or (lambda rows: None), dry_run)
+            total.found, total.left, total.rows = max(total.found, tally.found), tally.left, tally.rows
+            total.written += tally.written
+            total.calls += tally.calls
+            total.overtaken = tally.overtaken
+            if dry_run or not tally.overtaken:
+                break
+        return total
+
+    def _pass(self, report: Report, dry_run: bool) -> Tally:
+        tally = Tally()
+        columns = [column for field in self.fields for column in (field.clear, field)]
+        if self.tenants.column is not None:
+            columns.append(self.tenants.column)
+        for page in self.table.pages(columns, self.where, self.params):
+            self._page(page, tally, dry_run)
+            report(len(page))
+        return tally
+
+    def _pending(self, field: Any) -> str:
+        clear, sealed = self.table.name(field.clear), self.table.name(field)
+        if field.state == DUAL and not self.verify:
+            return f"({clear} IS NOT NULL AND {sealed} IS NULL)"
+        return f"({clear} IS NOT NULL)"
+
+    def _page(self, page: list[tuple[Any, ...]], tally: Tally, dry_run: bool) -> None:
+        pks = [self.table.value(self.table.pk, row[0]) for row in page]
+        raw = None if self.tenants.column is None else [row[-1] for row in page]
+        cells = list[_Cell]()
+        for number, tenant in enumerate(self.tenants.of(pks, raw)):
+            for at, field in enumerate(self.fields):
+                clear, stored = page[number][1 + 2 * at : 3 + 2 * at]
+                if clear is None or tenant == "" or (stored is not None and field.state == DUAL and not self.verify):
+                    continue
+                tally.found += 1
+                if tenant is None:
+                    tally.leave("no tenant", pks[number])
+                else:
+                    cells.append(_Cell(field, number, tenant, clear, None if stored is None else bytes(stored)))
+        if dry_run:
+            return
+        alike, waiting = self._compared(cells, pks, tally)
+        self._clear(alike, page, tally)
+        self._seal(waiting, page, pks, tally)
+
+    def _compared(self, cells: list[_Cell], pks: list[Any], tally: Tally) -> tuple[list[_Cell], list[_Cell]]:
+        """(cells whose two columns say the same, cells to be sealed)."""
+        keys = keys_to_open(((one.tenant, one.stored) for one in cells if one.stored), self.binding, tally)
+        alike, waiting = list[_Cell](), list[_Cell]()
+        for one in cells:
+            if one.stored is None:
+                waiting.append(one)
+                continue
+            try:
+                value = opened(one.field, one.stored, one.tenant, pks[one.number], keys)
+                said = one.field.codec.load(one.field.codec.dump(self.table.value(one.field.clear, one.clear)))
+            except CmkError as error:
+                if error.retryable:
+                    raise
+                tally.leave(f"beside it: {type(error).__name__}", pks[one.number])
+                continue
+            (alike if value == said else waiting).append(one)
+        return alike, waiting
+
+    def _clear(self, cells: list[_Cell], page: list[tuple[Any, ...]], tally: Tally) -> None:
+        for field in self.fields:
+            rows = [
+                (page[one.number][0], self.table.bytes(one.stored or b""), one.clear)
+                for one in cells
+                if one.field is field and field.state != DUAL
+            ]
+            done = self.table.swap([(field.clear, False)], [(field, True), (field.clear, True)], rows)
+            tally.swapped(len(rows), done)
+
+    def _seal(self, cells: list[_Cell], page: list[tuple[Any, ...]], pks: list[Any], tally: Tally) -> None:
+        ready = list[tuple[_Cell, bytes]]()
+        for one in cells:
+            try:
+                ready.append((one, one.field.codec.dump(self.table.value(one.field.clear, one.clear))))
+            except (ValueError, InvalidCiphertext) as error:  # never with the value in it
+                tally.leave(f"in clear: {type(error).__name__}", pks[one.number])
+        keys, refused = keys_to_seal({(one.number, one.tenant) for one, _ in ready}, self.binding, tally)
+        swaps: dict[tuple[Any, bool], list[tuple[Any, ...]]] = {}
+        for one, data in ready:
+            if one.tenant in refused:
+                tally.leave(type(refused[one.tenant]).__name__, pks[one.number])
+                continue
+            key, edek = keys[one.number]
+            stored = one.field.binding.seal(data, key, edek, one.tenant, one.field.binding.row(pks[one.number]))
+            before = [] if one.stored is None else [self.table.bytes(one.stored)]
+            swaps.setdefault((one.field, one.stored is not None), []).append(
+                (self.table.bytes(stored), page[one.number][0], *before, one.clear)
+            )
+        for (field, sealed_before), rows in swaps.items():
+            write = [(field, True)] if field.state == DUAL else [(field, True), (field.clear, False)]
+            done = self.table.swap(write, [(field, sealed_before), (field.clear, True)], rows)
+            tally.swapped(len(rows), done)
