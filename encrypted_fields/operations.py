@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import models
 from django.db.migrations.operations.base import Operation
 
 from encrypted_fields.fields.base import EncryptedField
@@ -49,7 +50,7 @@ class EncryptField(Operation):
         if before.column != clear.column:
             raise ValueError(f"{self._clear} needs db_column={before.column!r}: the column that exists")
         schema_editor.alter_field(old, before, clear)
-        schema_editor.add_field(new, new._meta.get_field(self.name))
+        schema_editor.add_field(new, _bare(new, self.name))
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         new = from_state.apps.get_model(app_label, self.model_name)  # as it is
@@ -74,3 +75,11 @@ class EncryptField(Operation):
     @property
     def migration_name_fragment(self) -> str:
         return f"encrypt_{self.model_name.lower()}_{self.name.lower()}"
+
+
+def _bare(model: Any, name: str) -> Any:
+    """The new column by itself. The field would offer the schema editor a value for both columns."""
+    column = models.BinaryField(null=True, db_column=model._meta.get_field(name).column)
+    column.set_attributes_from_name(name)
+    column.model = model
+    return column

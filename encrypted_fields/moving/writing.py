@@ -69,7 +69,7 @@ class Both(Pending):
         return sql, list(params)
 
     def __repr__(self) -> str:
-        return "<Both>"
+        return "<a moving value; its column is added by encrypted_fields.operations.EncryptField>"
 
 
 def in_clear(node: Any, field: MovingField[Any, Any]) -> Any:
