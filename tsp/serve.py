@@ -10,6 +10,7 @@ from tsp import listen
 from tsp.access import AccessFile
 from tsp.audit.backlog import Backlog
 from tsp.auth import ApiKeys
+from tsp.clock import Clock
 from tsp.conf import ConfError, TspSettings
 from tsp.control import Control
 from tsp.leases.agreement import Agreement, FileAgreement
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 class Process:
     """One proxy. `ready` says whether it may get traffic: configurations are there, and it is not on its way out."""
 
-    def __init__(self, conf: TspSettings) -> None:
+    def __init__(self, conf: TspSettings, clock: Clock | None = None) -> None:
         folder = conf.state_dir / "proxy"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.control = Control(conf, folder)
@@ -45,6 +46,7 @@ class Process:
             agreement=agreement,
             secrets=self._secrets,
             notices=Board(redis, conf.vendor) if redis else None,
+            clock=clock,
             limits=conf.limits,
         )
         self._backlog = Backlog(self.control.spool, redis, conf.vendor)

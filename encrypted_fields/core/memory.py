@@ -12,6 +12,8 @@ from typing import NoReturn, Self
 _PAGE = mmap.PAGESIZE
 _MADV_WIPEONFORK = 18  # linux/mman.h; Python's mmap does not name it
 _ALIVE = 1  # in the last byte of the page: a page emptied by fork has 0 there
+# where the content of a bytes object starts; the object has one more byte behind it, a NUL
+_HEADER = bytes.__basicsize__ - 1 if sys.implementation.name == "cpython" else 0
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _libc.mlock.restype = ctypes.c_int
@@ -87,6 +89,17 @@ class SecretBytes:
 def wipe(buffer: bytearray | memoryview) -> None:
     """Overwrite a mutable buffer with zeros, in place."""
     buffer[:] = bytes(len(buffer))
+
+
+def erase(data: bytes) -> None:
+    """Zero an immutable `bytes` that holds a key and that the caller got as its own, as from an SDK; then forget it.
+
+    Python would free it as it is, and the key would stay in the heap until something else happens to be put there.
+    Its value changes for whoever else still holds it. Only on CPython, which keeps the bytes behind a fixed header;
+    elsewhere nothing happens.
+    """
+    if _HEADER and len(data) > 1:  # shorter ones are shared by the whole interpreter
+        ctypes.memset(id(data) + _HEADER, 0, len(data))
 
 
 def _address(mapping: mmap.mmap) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -74,6 +75,15 @@ def test_the_process_is_closed_to_its_neighbours(proxy: Proxy) -> None:
         assert secret not in shown
     for line in shown.splitlines():
         json.loads(line)
+
+
+def test_an_abort_leaves_no_core(proxy: Proxy) -> None:
+    """T-20: the kernel itself says whether it wrote one."""
+    proxy.post("document/wrap", request(NORTH))
+    proxy.process.child.send_signal(signal.SIGABRT)
+    ended = os.waitid(os.P_PID, proxy.process.pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    assert (ended.si_code, ended.si_status) == (os.CLD_KILLED, signal.SIGABRT)
 
 
 def test_stops_gently(proxy: Proxy, tmp_path: Path) -> None:

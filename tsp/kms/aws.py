@@ -19,6 +19,7 @@ from encrypted_fields.core.errors import (
     KmsUnreachable,
     KmsUnwrapFailed,
 )
+from encrypted_fields.core.memory import erase
 from tsp.contract.options import option
 from tsp.egress import EgressFailed
 from tsp.kms.base import KmsAdapter
@@ -119,9 +120,14 @@ class AwsKms(KmsAdapter):
         self._making = threading.Lock()
 
     def _wrap(self, key: bytes | bytearray | memoryview, context: KeyContext) -> bytes:
-        reply = self._ask(
-            lambda kms: kms.encrypt(KeyId=self.config.key_arn, Plaintext=bytes(key), EncryptionContext=context.facts())
-        )
+        plain = bytes(key)
+        try:
+            reply = self._ask(
+                lambda kms: kms.encrypt(KeyId=self.config.key_arn, Plaintext=plain, EncryptionContext=context.facts())
+            )
+        finally:
+            if plain is not key:  # bytes() of bytes is no copy
+                erase(plain)
         return bytes(reply["CiphertextBlob"])
 
     def _unwrap(self, blob: bytes, context: KeyContext) -> bytes:

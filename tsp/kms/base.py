@@ -13,6 +13,7 @@ from encrypted_fields.core.errors import (
     KmsUnwrapFailed,
     KmsWrapFailed,
 )
+from encrypted_fields.core.memory import erase, wipe
 from tsp.egress import Egress, EgressDenied, EgressFailed
 
 MAX_BLOB = 2048
@@ -54,7 +55,9 @@ class KmsAdapter(ABC):
             failure = self._named(error)
         if failure is not None:
             raise failure
-        return bytearray(key)
+        own = bytearray(key)
+        erase(key) if isinstance(key, bytes) else wipe(key)  # a leased key must not lie about when it is wiped (T-20)
+        return own
 
     def close(self) -> None:  # noqa: B027  most have nothing to let go of
         """Let go of connections and sessions; the adapter is not used again."""
@@ -63,7 +66,8 @@ class KmsAdapter(ABC):
     def _wrap(self, key: bytes | bytearray | memoryview, context: KeyContext) -> bytes: ...
 
     @abstractmethod
-    def _unwrap(self, blob: bytes, context: KeyContext) -> bytes | bytearray: ...
+    def _unwrap(self, blob: bytes, context: KeyContext) -> bytes | bytearray:
+        """Bytes that nobody else holds: they are zeroed once they were taken over."""
 
     @abstractmethod
     def translate(self, error: Exception) -> KmsError:

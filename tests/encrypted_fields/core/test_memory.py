@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
 
 import pytest
 
-from encrypted_fields.core.memory import SecretBytes, wipe
+from encrypted_fields.core.memory import SecretBytes, erase, wipe
 
 # Searches its own memory through /proc/self/mem. The needle is kept masked, and no buffer that a search filled is left
 # behind, so that the search itself is not found.
@@ -82,6 +83,21 @@ def test_no_copy_is_left_after_the_wipe() -> None:
     assert careful != SCAN
     assert _run(SCAN) == ["nothing yet: 0", "taken: 1", "with a careless copy: 2"]
     assert _run(careful + AFTER) == ["nothing yet: 0", "taken: 1", "wiped: 0"]
+
+
+def test_an_erased_copy_is_gone_too() -> None:
+    """T-20: what an SDK hands out is `bytes`, which Python frees as they are."""
+    erasing = SCAN.replace("del other", "erase(other); del other").replace("wipe\n", "wipe, erase\n", 1) + AFTER
+    assert _run(erasing) == ["nothing yet: 0", "taken: 1", "with a careless copy: 2", "wiped: 0"]
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 32, 100_000])
+def test_erase_zeroes_every_byte_and_none_beside(length: int) -> None:
+    before, data, after = bytes([7]) * length, os.urandom(length), bytes([9]) * length
+    kept = bytearray(data)
+    erase(data)
+    assert data == (bytes(length) if length > 1 else kept)
+    assert (before, after) == (bytes([7]) * length, bytes([9]) * length)
 
 
 def test_a_forked_child_gets_no_key_instead_of_a_zero_key() -> None:
