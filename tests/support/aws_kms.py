@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import select
 import socket
 import threading
 import time
@@ -106,7 +107,7 @@ class AwsKmsDouble:
             mode = self.mode(key)
             status, reply, blob, plain = self._reply(mode, key, operation, body)
             if mode == HANG:
-                self._released.wait(30)
+                self._hang(handler.connection)
             self.log.append(Asked(key, operation, came, _boot(), mode, status == 200, blob, plain))
             if mode in (CUT, HANG):
                 handler.close_connection = True
@@ -120,6 +121,12 @@ class AwsKmsDouble:
         finally:
             with self._lock:
                 self._inside[key] -= 1
+
+    def _hang(self, connection: socket.socket) -> None:
+        """Until the other side has had enough."""
+        while not self._released.is_set():
+            if select.select([connection], [], [], 0.05)[0] and not connection.recv(1, socket.MSG_PEEK):
+                return
 
     def _reply(self, mode: str, key: str, operation: str, body: dict[str, Any]) -> tuple[int, bytes, bytes, bytes]:
         """Status, body, blob and the key in it."""
