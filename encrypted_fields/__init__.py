@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from encrypted_fields.ciphertext import sealed_rows as sealed_rows
     from encrypted_fields.fields.base import EncryptedField as EncryptedField
     from encrypted_fields.fields.file import EncryptedFileField as EncryptedFileField
+    from encrypted_fields.fields.image import EncryptedImageField as EncryptedImageField
     from encrypted_fields.fields.sealed import Locked as Locked
     from encrypted_fields.fields.stored import Stored as Stored
     from encrypted_fields.fields.typed import EncryptedArrayField as EncryptedArrayField
@@ -51,6 +52,7 @@ _HOME = {
     "AccessRefused": "policy",
     "EncryptedField": "fields.base",
     "EncryptedFileField": "fields.file",
+    "EncryptedImageField": "fields.image",
     "Locked": "fields.sealed",
     "NoTenant": "tenancy",
     "PlaintextField": "moving.plaintext",
@@ -110,6 +112,7 @@ __all__ = [
     "EncryptedFileField",
     "EncryptedFloatField",
     "EncryptedGenericIPAddressField",
+    "EncryptedImageField",
     "EncryptedIntegerField",
     "EncryptedJSONField",
     "EncryptedPositiveBigIntegerField",

@@ -1,10 +1,12 @@
 """A sealed file: header, then 64 KiB chunks that can be opened one by one. docs/formats.md section 3.
 
     "CMKF" ‖ version(1) = 1 ‖ u16 BE edek length ‖ edek ‖ salt(16) ‖ chunk 0 ‖ chunk 1 ‖ … ‖ last chunk
+    "CMKF" ‖ version(1) = 2 ‖ u16 BE edek length ‖ edek ‖ salt(16) ‖ u16 BE name length ‖ name ‖ chunk 0 ‖ …
 
 Each chunk is AES-256-GCM of up to 65,536 bytes (tag appended) under a file key derived from the DEK:
 HKDF-SHA256(DEK, salt, canonical("cmk/file/1", magic, context)). Nonce: u88 BE chunk number ‖ last-chunk flag, the
 STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár (2015). The last chunk is empty only if the file is.
+Version 2 keeps the file's own name, sealed under the same key with the flag 2, which no chunk has.
 """
 
 from __future__ import annotations
@@ -25,11 +27,13 @@ from encrypted_fields.core.context import ValueContext, canonical
 from encrypted_fields.core.envelope import MAX_EDEK
 from encrypted_fields.core.errors import InvalidCiphertext
 
-MAGIC = b"CMKF\x01"
+MAGIC, NAMED = b"CMKF\x01", b"CMKF\x02"
 SALT_BYTES = 16
+MAX_NAME, NAME_STEP = 1024, 64  # bytes of UTF-8; names are padded, so that their length tells little
 CHUNK = 65_536
 SEALED_CHUNK = CHUNK + TAG_BYTES
-MAX_HEADER = len(MAGIC) + 2 + MAX_EDEK + SALT_BYTES
+MAX_NAME_BOX = -(-(2 + MAX_NAME) // NAME_STEP) * NAME_STEP + TAG_BYTES
+MAX_HEADER = len(MAGIC) + 2 + MAX_EDEK + SALT_BYTES + 2 + MAX_NAME_BOX
 
 _random: Callable[[int], bytes] = os.urandom
 
@@ -40,36 +44,80 @@ class Header:
 
     edek: bytes
     salt: bytes
+    name_box: bytes | None = None  # the sealed name, in version 2
+
+    @property
+    def magic(self) -> bytes:
+        return MAGIC if self.name_box is None else NAMED
 
     def dump(self) -> bytes:
-        return MAGIC + len(self.edek).to_bytes(2, "big") + self.edek + self.salt
+        name = b"" if self.name_box is None else len(self.name_box).to_bytes(2, "big") + self.name_box
+        return self.magic + len(self.edek).to_bytes(2, "big") + self.edek + self.salt + name
 
 
 def read_header(source: BinaryIO) -> Header:
     """Read and check the header; `source` then stands at the first chunk. InvalidCiphertext for any other file."""
     start = _exactly(source, len(MAGIC) + 2)
     size = int.from_bytes(start[len(MAGIC) :], "big")
-    if start[: len(MAGIC)] != MAGIC or not 0 < size <= MAX_EDEK:
+    if start[: len(MAGIC)] not in (MAGIC, NAMED) or not 0 < size <= MAX_EDEK:
         raise InvalidCiphertext
-    return Header(_exactly(source, size), _exactly(source, SALT_BYTES))
+    edek, salt = _exactly(source, size), _exactly(source, SALT_BYTES)
+    if start[: len(MAGIC)] == MAGIC:
+        return Header(edek, salt)
+    size = int.from_bytes(_exactly(source, 2), "big")
+    if not NAME_STEP + TAG_BYTES <= size <= MAX_NAME_BOX or (size - TAG_BYTES) % NAME_STEP:
+        raise InvalidCiphertext
+    return Header(edek, salt, _exactly(source, size))
 
 
 class SealingReader(io.RawIOBase):
-    """Reads as the sealed form of `source`: hand it to a Storage, which pulls the file through in constant memory."""
+    """Reads as the sealed form of `source`: hand it to a Storage, which pulls the file through in constant memory.
+
+    With `name` the file keeps it, sealed (version 2).
+    """
 
     def __init__(
-        self, source: BinaryIO, key: bytes | bytearray | memoryview, edek: bytes, context: ValueContext
+        self,
+        source: BinaryIO,
+        key: bytes | bytearray | memoryview,
+        edek: bytes,
+        context: ValueContext,
+        name: str | None = None,
     ) -> None:
         if not 0 < len(edek) <= MAX_EDEK:
             raise ValueError(f"an EDEK is 1 to {MAX_EDEK} bytes long")
-        header = Header(edek, _random(SALT_BYTES))
+        salt = _random(SALT_BYTES)
         self._source = source
-        self._aead = _file_key(key, header, context)
+        self._aead = _file_key(key, NAMED if name is not None else MAGIC, salt, context)
+        box = None if name is None else self._aead.encrypt(_NAME_NONCE, _padded(name), None)
+        self._header = Header(edek, salt, box).dump()
+        self._tags: list[bytes] = []
+        self._start()
+
+    def _start(self) -> None:
         self._number = 0
-        self._next = _fill(source)
-        self._ready = memoryview(header.dump())
+        self._next = _fill(self._source)
+        self._ready = memoryview(self._header)
         self._done = False
         self._whole = True
+
+    def rewind(self) -> None:
+        """Begin again: the same bytes, for a Storage that reads twice. `source` seeks to its start.
+
+        A source that has changed since is refused before a byte of the difference is given out: under one nonce two
+        contents must never leave. ValueError then, and for whoever reads on.
+        """
+        self._source.seek(0)
+        self._start()
+
+    def sealed_size(self, plain: int) -> int:
+        """Bytes of the sealed form of a source of `plain` bytes."""
+        return len(self._header) + plain + max(1, -(-plain // CHUNK)) * TAG_BYTES
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything was given out."""
+        return self._done and not self._ready
 
     def readable(self) -> bool:
         return True
@@ -89,9 +137,15 @@ class SealingReader(io.RawIOBase):
         chunk, self._next = self._next, _fill(self._source) if len(self._next) == CHUNK else b""
         self._whole = True
         self._done = not self._next
-        nonce = _nonce(self._number, last=self._done)
+        number = self._number
         self._number += 1
-        return self._aead.encrypt(nonce, chunk, None)
+        sealed = self._aead.encrypt(_nonce(number, last=self._done), chunk, None)
+        if number == len(self._tags):
+            self._tags.append(sealed[-TAG_BYTES:])
+        elif self._tags[number] != sealed[-TAG_BYTES:]:
+            self._whole = self._done = False
+            raise ValueError("the file changed while it was read twice: seal it anew")
+        return sealed
 
 
 class OpeningReader(io.RawIOBase):
@@ -110,7 +164,10 @@ class OpeningReader(io.RawIOBase):
         tail = body - self._last * SEALED_CHUNK
         if tail < TAG_BYTES or (tail == TAG_BYTES and self._last > 0):
             raise InvalidCiphertext
-        self._aead = _file_key(key, header, context)
+        self._header, self._name = header, None  # type: Header, str | None
+        self._aead = _file_key(key, header.magic, header.salt, context)
+        if header.name_box is not None:
+            self._name = _unpadded(self._decrypted(_NAME_NONCE, header.name_box))
         self._size = self._last * CHUNK + tail - TAG_BYTES
         self._position = 0
         self._number, self._chunk = -1, b""
@@ -120,6 +177,16 @@ class OpeningReader(io.RawIOBase):
     def size(self) -> int:
         """Length of the plaintext in bytes; authenticated."""
         return self._size
+
+    @property
+    def name(self) -> str | None:
+        """The file's own name if it was sealed along; authenticated."""
+        return self._name
+
+    @property
+    def salt(self) -> bytes:
+        """16 bytes that differ for each sealing; authenticated."""
+        return self._header.salt
 
     def readable(self) -> bool:
         return True
@@ -154,25 +221,48 @@ class OpeningReader(io.RawIOBase):
             return
         self._source.seek(self._start + number * SEALED_CHUNK)
         sealed = _fill(self._source, SEALED_CHUNK)
+        self._chunk = self._decrypted(_nonce(number, last=number == self._last), sealed)
+        self._number = number
+
+    def _decrypted(self, nonce: bytes, sealed: bytes) -> bytes:
         try:
-            chunk = self._aead.decrypt(_nonce(number, last=number == self._last), sealed, None)
+            return self._aead.decrypt(nonce, sealed, None)
         except InvalidTag:
-            chunk = None
-        if chunk is None:
-            raise InvalidCiphertext
-        self._number, self._chunk = number, chunk
+            pass
+        raise InvalidCiphertext  # outside the except block, so that no cause rides along
 
 
-def _file_key(key: bytes | bytearray | memoryview, header: Header, context: ValueContext) -> AESGCM:
+def _file_key(key: bytes | bytearray | memoryview, magic: bytes, salt: bytes, context: ValueContext) -> AESGCM:
     if len(key) != KEY_BYTES:
         raise ValueError("a data key is exactly 32 bytes")
     # The EDEK stays out, as in a value's envelope: rekeying replaces it without touching a chunk.
-    info = canonical("cmk/file/1", MAGIC, context.aad("cmk/file/1"))
-    return AESGCM(HKDF(SHA256(), KEY_BYTES, header.salt, info).derive(key))
+    info = canonical("cmk/file/1", magic, context.aad("cmk/file/1"))
+    return AESGCM(HKDF(SHA256(), KEY_BYTES, salt, info).derive(key))
 
 
 def _nonce(number: int, *, last: bool) -> bytes:
     return number.to_bytes(11, "big") + bytes([last])
+
+
+_NAME_NONCE = bytes(11) + b"\x02"
+
+
+def _padded(name: str) -> bytes:
+    """u16 BE length ‖ UTF-8 ‖ zeros up to a multiple of 64."""
+    data = name.encode()
+    if len(data) > MAX_NAME:
+        raise ValueError(f"the name of a file has at most {MAX_NAME} bytes")
+    return (len(data).to_bytes(2, "big") + data).ljust(-(-(2 + len(data)) // NAME_STEP) * NAME_STEP, b"\0")
+
+
+def _unpadded(data: bytes) -> str:
+    try:
+        name = data[2 : 2 + int.from_bytes(data[:2], "big")].decode()
+        if _padded(name) == data:
+            return name
+    except ValueError:
+        pass
+    raise InvalidCiphertext
 
 
 def _fill(source: BinaryIO, size: int = CHUNK) -> bytes:

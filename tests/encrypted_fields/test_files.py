@@ -86,25 +86,46 @@ def test_works_on_any_storage(cmk_tsp: MemoryTsp, monkeypatch: pytest.MonkeyPatc
     assert content(Scan.objects.get(pk=one.pk)) == b"x" * 100_000
 
 
-def test_a_storage_may_start_again(cmk_tsp: MemoryTsp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A second try of an upload is sealed under another file key: no nonce is used twice."""
+def test_a_storage_may_read_twice_and_anywhere(
+    cmk_tsp: MemoryTsp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Object stores ask for the length, make a checksum, and read again: they see one file."""
     seen: list[bytes] = []
 
     class Twice(FileSystemStorage):
         def _save(self, name: str, content: File) -> str:
             seen.append(content.read())
-            assert content.size == len(seen[0])
+            assert content.seek(0, io.SEEK_END) == content.size == len(seen[0])
+            assert content.read() == b""
+            content.seek(CHUNK + 5)
+            assert content.read(100) == seen[0][CHUNK + 5 :][:100]
             content.seek(0)
-            seen.append(content.read())
-            with pytest.raises(io.UnsupportedOperation):
-                content.seek(5)
+            seen.append(content.read(7) + content.read())
             return super()._save(name, content)
 
     monkeypatch.setattr(FIELD, "storage", Twice(tmp_path))
-    one = scan(b"x" * 1000)
-    assert len(seen[0]) == len(seen[1])
-    assert seen[0] != seen[1]
-    assert content(one) == b"x" * 1000
+    data = os.urandom(2 * CHUNK)
+    one = scan(data)
+    assert seen[0] == seen[1] == stored(one).read_bytes()
+    assert content(one) == data
+
+
+def test_a_file_that_changes_between_two_readings_is_not_stored(
+    cmk_tsp: MemoryTsp, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    """One nonce must never seal two contents."""
+    source = io.BytesIO(b"x" * 1000)
+
+    class Twice(FileSystemStorage):
+        def _save(self, name: str, content: File) -> str:
+            content.read()
+            source.getbuffer()[5] = 0
+            return super()._save(name, content)
+
+    monkeypatch.setattr(FIELD, "storage", Twice(folder))
+    with pytest.raises(ValueError, match="changed while"):
+        Scan.objects.create(tenant_id="north", image=File(source, "scan.png"))
+    assert not list(folder.rglob("*.png"))
 
 
 def test_reads_a_range_without_the_rest(cmk_tsp: MemoryTsp) -> None:

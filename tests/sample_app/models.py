@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, assert_type
 from django.db import models
 
 from encrypted_fields import EncryptedDateField, EncryptedField, EncryptedFileField, EncryptedIntegerField
+from tests.sample_app.filed import Photo, Receipt
 from tests.sample_app.moving import Mover as Mover
+
+__all__ = ["Photo", "Receipt"]
 
 
 class Colour(models.TextChoices):

@@ -178,9 +178,9 @@ def value_vectors() -> list[Vector]:
 def file_vectors() -> list[Vector]:
     place = ValueContext("clinic-a", "clinic.Patient", "scan", b"17")
 
-    def seal(label: str, content: bytes) -> bytes:
+    def seal(label: str, content: bytes, filename: str | None = None) -> bytes:
         with fixed(label):
-            return stream.SealingReader(io.BytesIO(content), DEK, b"EDEK", place).read()
+            return stream.SealingReader(io.BytesIO(content), DEK, b"EDEK", place, filename).read()
 
     def vector(name: str, comment: str, expect: str, data: bytes | None, **more: Any) -> Vector:
         shown = {} if data is None else {"sealed": data.hex()} if len(data) < 1000 else {"sealed64": _base64(data)}
@@ -190,6 +190,7 @@ def file_vectors() -> list[Vector]:
         }  # fmt: skip
 
     small, nothing = seal("small", b"a scan"), seal("nothing", b"")
+    named = seal("named", b"a scan", "knee.png")
     long = drawn("content", stream.CHUNK + 20)
     two = seal("two", long)
     head, first = 27, stream.SEALED_CHUNK
@@ -200,6 +201,10 @@ def file_vectors() -> list[Vector]:
     return [
         vector("small", "the worked example", OPENS, small, plaintext=b"a scan".hex()),
         vector("empty", "an empty file is one empty chunk", OPENS, nothing, plaintext=""),
+        vector("named", "version 2 keeps the name", OPENS, named, plaintext=b"a scan".hex(), filename="knee.png"),
+        vector("named-flipped", "a flipped bit in the sealed name", REFUSED, _flip(named, 40)),
+        vector("named-version-1", "the name taken out", REFUSED, small[:27] + named[109:]),
+        vector("named-cut", "the name's length is 16 less", REFUSED, named[:27] + b"\0\x40" + named[45:]),
         vector("two-chunks", "65,556 bytes", OPENS, two, plaintext_sha256=sha256(long).hexdigest()),
         vector("small-cut", "the last byte is missing", REFUSED, small[:-1]),
         vector("small-longer", "one byte more", REFUSED, small + b"\0"),

@@ -49,10 +49,17 @@ async function value(v) {
 
 // section 3
 async function file(v) {
-  const data = unhex(v.sealed), magic = join(text.encode("CMKF"), [1]), chunk = 65536 + 16;
+  const data = unhex(v.sealed), named = data[4] === 2, magic = join(text.encode("CMKF"), [named ? 2 : 1]), chunk = 65536 + 16;
   need(same(data.slice(0, 5), magic));
-  const start = headed(data, 5), salt = data.slice(start, start + 16), body = data.slice(start + 16);
+  const start = headed(data, 5), salt = data.slice(start, start + 16), end = named ? headed(data, start + 16) : start + 16;
   const key = await hkdf(unhex(v.dek), salt, canonical("cmk/file/1", magic, place(v, "cmk/file/1")), 32);
+  const body = data.slice(end);
+  if (named) {
+    const name = await gcm(key, join(Buffer.alloc(11), [2]), data.slice(start + 18, end), new Uint8Array());
+    const size = name[0] * 256 + name[1];
+    need(name.length === Math.ceil((2 + size) / 64) * 64 && name.slice(2 + size).every((byte) => byte === 0));
+    need(Buffer.from(name.slice(2, 2 + size)).toString() === v.filename);
+  }
   const count = Math.max(1, Math.ceil(body.length / chunk)), out = [];
   for (let n = 0; n < count; n++) {
     const last = n === count - 1, nonce = join(Buffer.alloc(7), u32(n), [last ? 1 : 0]);

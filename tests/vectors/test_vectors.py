@@ -54,7 +54,9 @@ def test_value(vector: Vector) -> None:
 def test_file(vector: Vector) -> None:
     def opened() -> bytes:
         data = io.BytesIO(bytes.fromhex(vector["sealed"]))
-        return OpeningReader(data, bytes.fromhex(vector["dek"]), _place(vector)).read()
+        reader = OpeningReader(data, bytes.fromhex(vector["dek"]), _place(vector))
+        assert reader.name == vector.get("filename")
+        return reader.read()
 
     if vector["expect"] == "opens":
         assert vector.get("plaintext") == opened().hex() or _sha256(opened()) == vector["plaintext_sha256"]

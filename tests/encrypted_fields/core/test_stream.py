@@ -190,7 +190,7 @@ def test_refuses_a_chunk_spliced_from_a_file_under_the_same_key_and_place() -> N
 def test_refuses_an_empty_last_chunk_after_others() -> None:
     """The last chunk is empty only if the file is, or one content would have two forms. Made here with the key."""
     header = Header(EDEK, bytes(16))
-    key = stream._file_key(KEY, header, CONTEXT)
+    key = stream._file_key(KEY, header.magic, header.salt, CONTEXT)
     first = key.encrypt(stream._nonce(0, last=False), bytes(CHUNK), None)
     full = key.encrypt(stream._nonce(1, last=True), b"x", None)
     empty = key.encrypt(stream._nonce(1, last=True), b"", None)
@@ -252,3 +252,61 @@ def _opens(data: bytes, key: bytes = KEY, context: ValueContext = CONTEXT) -> bo
     except InvalidCiphertext:
         return False
     return True
+
+
+@pytest.mark.parametrize("name", ["", "scan.png", "ä" * 512, "x" * 1024])
+def test_keeps_a_sealed_name(name: str) -> None:
+    sealed = SealingReader(io.BytesIO(content(CHUNK + 9)), KEY, EDEK, CONTEXT, name).read()
+    reader = OpeningReader(io.BytesIO(sealed), KEY, CONTEXT)
+    assert (reader.name, reader.read()) == (name, content(CHUNK + 9))
+    assert len(name) < 5 or name.encode() not in sealed
+    assert OpeningReader(io.BytesIO(THREE), KEY, CONTEXT).name is None
+
+
+def test_a_sealed_name_tells_little_of_its_length_and_cannot_be_changed() -> None:
+    one, other = (SealingReader(io.BytesIO(b"x"), KEY, EDEK, CONTEXT, name).read() for name in ("a", "b" * 62))
+    assert len(one) == len(other)
+    for data in flipped(one):
+        if read_header_or_none(data) == EDEK:
+            assert not _opens(data)
+    head, length = one[: HEAD + 2], 64 + TAG_BYTES
+    assert not _opens(head + other[HEAD + 2 : HEAD + 2 + length] + one[HEAD + 2 + length :])
+    assert not _opens(b"CMKF\x01" + one[5:HEAD] + one[HEAD + 2 + length :])  # the name taken out
+    with pytest.raises(ValueError, match="at most 1024"):
+        SealingReader(io.BytesIO(), KEY, EDEK, CONTEXT, "x" * 1025)
+
+
+def read_header_or_none(data: bytes) -> bytes | None:
+    try:
+        return read_header(io.BytesIO(data)).edek
+    except InvalidCiphertext:
+        return None
+
+
+def test_begins_again_with_the_same_bytes() -> None:
+    """A Storage that reads twice (a checksum, a retry) must see one file."""
+    reader = SealingReader(io.BytesIO(content(2 * CHUNK + 5)), KEY, EDEK, CONTEXT)
+    first = reader.read()
+    assert len(first) == reader.sealed_size(2 * CHUNK + 5)
+    reader.rewind()
+    assert first.startswith(reader.read(100))
+    reader.rewind()
+    assert reader.read() == first
+
+
+@pytest.mark.parametrize("changed", [b"y", b"x" * (CHUNK + 1) + b"z", b"x" * CHUNK])
+def test_gives_out_no_second_content_under_one_nonce(changed: bytes) -> None:
+    """A source that changed between two readings would reuse nonces: nothing of the difference leaves."""
+    source = io.BytesIO(b"x" * (CHUNK + 2))
+    reader = SealingReader(source, KEY, EDEK, CONTEXT)
+    first = reader.read()
+    source.seek(0)
+    source.truncate()
+    source.write(changed)
+    reader.rewind()
+    found = bytearray()
+    with pytest.raises(ValueError, match="changed while"):
+        found.extend(itertools.chain.from_iterable(iter(lambda: reader.read(1000), b"")))
+    assert first.startswith(bytes(found))
+    with pytest.raises(ValueError, match="hole"):
+        reader.read(1)
