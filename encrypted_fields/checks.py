@@ -7,7 +7,9 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 
+from encrypted_fields import policy, reuse
 from encrypted_fields.conf import url_problem
 
 
@@ -28,6 +30,22 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
             found.append(checks.Error(problem, id="encrypted_fields.E010"))
     if not getattr(settings, "CMK_TSP_API_KEY", None):
         found.append(_missing("CMK_TSP_API_KEY", "W013"))
+    return found
+
+
+@checks.register(checks.Tags.security)
+def check_policy(**_: Any) -> list[checks.CheckMessage]:
+    """E060, E061: settings that would stop the first look at a value stop the deployment instead."""
+    found: list[checks.CheckMessage] = []
+    try:
+        policy.configured()
+    except (ImproperlyConfigured, ImportError) as problem:
+        found.append(checks.Error(f"the policy cannot be read: {problem}", id="encrypted_fields.E060"))
+    bounds = getattr(settings, "CMK_REUSE_KEYS", None)
+    try:
+        reuse.reuse_keys(**({"seconds": 1, "uses": 1} if bounds is None else bounds))
+    except (TypeError, ValueError) as problem:
+        found.append(checks.Error(f"CMK_REUSE_KEYS is not usable: {problem}", id="encrypted_fields.E061"))
     return found
 
 

@@ -44,9 +44,9 @@ def sealed_rows(rows: Sequence[models.Model], *fields: str) -> list[dict[str, by
     waiting: dict[tuple[str, str], dict[int, list[Any]]] = {}
     for number, row in enumerate(rows):
         for field in _encrypted(row, fields):
-            found[number][field.name] = stored = _held(row, field)
+            found[number][field.name] = stored = held(row, field)
             if stored is None and row.__dict__.get(field.attname) is not None:
-                group = field.binding.tenant_of(row), getattr(field.binding, "label", field.binding.model_id)
+                group = field.binding.tenant_of(row), field.binding.label
                 waiting.setdefault(group, {}).setdefault(number, []).append(field)
     for (tenant, label), members in waiting.items():
         keys = new_keys(tenant, len(members), label=label)
@@ -71,7 +71,8 @@ def _encrypted(row: models.Model, names: Sequence[str]) -> list[Any]:
     return [fields[name] for name in names or fields]
 
 
-def _held(row: models.Model, field: Any) -> bytes | None:
+def held(row: models.Model, field: Any) -> bytes | None:
+    """The stored bytes that came with the row, if nobody has opened them yet."""
     value = row.__dict__.get(field.attname)
     if isinstance(value, Locked):
         value = value.sealed

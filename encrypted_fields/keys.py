@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 from django.utils.asyncio import async_unsafe
@@ -14,7 +15,7 @@ from encrypted_fields.core.aead import ValueKey
 from encrypted_fields.core.errors import WITHDRAWN, CmkError
 from encrypted_fields.core.memory import wipe
 from encrypted_fields.core.protocol import Metadata
-from encrypted_fields.policy import permit
+from encrypted_fields.policy import decide, permit
 from encrypted_fields.tenancy import metadata
 
 # As the ORM does: a call inside an event loop would stop everybody who shares it
@@ -54,13 +55,18 @@ def new_keys(tenant: str, count: int, *, label: str, object_id: str | None = Non
 
 
 @_asks
-def open_keys(tenant: str, edeks: Sequence[bytes], *, label: str) -> Iterator[tuple[bytes, ValueKey | CmkError]]:
-    """Each EDEK with its key, or why there is none, in ceil(n / 1,000) calls; in fewer inside `reuse_keys`.
+def open_keys(
+    tenant: str, edeks: Sequence[bytes], *, label: str, labels: Sequence[str] = (), object_id: str | None = None
+) -> Iterator[tuple[bytes, ValueKey | CmkError]]:
+    """Each EDEK with its key, or why there is none, in ceil(n / 1,000) calls; in fewer inside `reuse_keys`. `labels`:
+    all that are opened, where there are several.
 
     One ready key at a time: it is quickest while it is fresh, and need not stay. Raw keys are wiped at the end, also
     those that nobody came for.
     """
-    about = permit(metadata(tenant, label, None), "decrypt")
+    about = permit(metadata(tenant, label, object_id), "decrypt")
+    if len(labels) > 1:
+        about = replace(about, custom={**about.custom, "labels": ",".join(labels)})
     ring = reuse.active()
     kept = {} if ring is None else ring.take(about, edeks)
     asked = [edek for edek in edeks if edek not in kept] if kept else edeks
@@ -86,6 +92,12 @@ def open_keys(tenant: str, edeks: Sequence[bytes], *, label: str) -> Iterator[tu
         for dek in deks:
             if not isinstance(dek, CmkError):
                 wipe(dek)
+
+
+def permits(tenant: str, label: str) -> bool:
+    """Whether the policy lets values with this label be opened along with others. Tells nobody."""
+    refused, _ = decide(metadata(tenant, label, None), "decrypt")
+    return not refused
 
 
 def _ask(about: Metadata, edeks: Sequence[bytes], deks: list[bytearray | CmkError]) -> None:

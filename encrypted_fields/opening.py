@@ -8,7 +8,7 @@ patient = await aopen(await Patient.objects.aget(pk=pk))
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -17,6 +17,7 @@ from asgiref.sync import sync_to_async
 from django.db import models
 
 from encrypted_fields.conf import BATCH
+from encrypted_fields.fields.relatives import with_relatives
 
 M = TypeVar("M", bound=models.Model)
 
@@ -71,31 +72,10 @@ async def aopen(row: M) -> M:
 def open_rows(rows: Iterable[Any], fields: Iterable[str] = ()) -> None:
     """Look at each encrypted value that came with the rows. What was deferred stays so."""
     names = set(fields)
-    for row in rows if names else _with_relatives(rows):
+    for row in rows if names else with_relatives(rows):
         if not isinstance(row, models.Model):
             continue  # values() are open already
         for field in row._meta.concrete_fields:
             encrypted = getattr(field, "cmk_encrypted", False) and field.attname in row.__dict__
             if encrypted and (not names or field.name in names):
                 getattr(row, field.attname)
-
-
-def _with_relatives(rows: Iterable[Any]) -> Iterator[models.Model]:
-    """The rows, then what was loaded with them, and with that; each once."""
-    waiting, seen = list(rows), set[int]()
-    for row in waiting:  # grows while it is read
-        if not isinstance(row, models.Model) or id(row) in seen:
-            continue
-        seen.add(id(row))
-        yield row
-        waiting.extend(relatives(row))
-
-
-def relatives(row: models.Model) -> Iterator[models.Model]:
-    """Rows that select_related and prefetch_related put beside this one."""
-    yield from (one for one in row._state.fields_cache.values() if isinstance(one, models.Model))
-    for many in getattr(row, "_prefetched_objects_cache", {}).values():
-        yield from getattr(many, "_result_cache", None) or ()
-    for value in list(row.__dict__.values()):  # Prefetch(to_attr=…)
-        if type(value) is list:
-            yield from (one for one in value if isinstance(one, models.Model))

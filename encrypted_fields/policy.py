@@ -73,7 +73,7 @@ def permit(about: Metadata, action: str) -> Metadata:
 
 def decide(about: Metadata, action: str) -> tuple[bool, str]:
     """(refused, name of the rule that decided, or ""). Tells nobody."""
-    function, table = _configured()
+    function, table = configured()
     if function is None and not table:
         return False, ""
     ask = _ask(about, action)
@@ -105,7 +105,8 @@ def _ask(about: Metadata, action: str) -> Ask:
 
 
 @lru_cache(maxsize=1)
-def _configured() -> tuple[Policy | None, tuple[Row, ...]]:
+def configured() -> tuple[Policy | None, tuple[Row, ...]]:
+    """The function and the table of the settings. ImproperlyConfigured or ImportError for what cannot be read."""
     path: Any = getattr(settings, "CMK_POLICY", None)
     function = import_string(path) if isinstance(path, str) else path
     if function is not None and not callable(function):
@@ -120,7 +121,7 @@ def _zone() -> ZoneInfo:
 
 def _forget(*, setting: str, **_: Any) -> None:
     if setting.startswith("CMK_POLICY") or setting == "TIME_ZONE":
-        _configured.cache_clear()
+        configured.cache_clear()
         _zone.cache_clear()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from encrypted_fields import conf
 from encrypted_fields.core.protocol import Metadata
@@ -77,6 +77,17 @@ def acting(
     if reason is not None and len(reason) > MOST_REASON:
         raise ValueError(f"a reason is at most {MOST_REASON} characters long")
     token = _facts.set(Facts(requesting_id, source_ip, request_id, reason, dict(custom or {})))
+    try:
+        yield
+    finally:
+        _facts.reset(token)
+
+
+@contextmanager
+def by(who: object, reason: str) -> Iterator[None]:
+    """The facts as they are, with a reason; and with `who`, where nobody has said who asks."""
+    facts = _facts.get()
+    token = _facts.set(replace(facts, requesting_id=facts.requesting_id or str(who), reason=reason))
     try:
         yield
     finally:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast, get_args
 
 from django.db import models
 from django.db.models.fields.related import RelatedField
 
+from encrypted_fields.fields.adopting import warnings
 from encrypted_fields.fields.binding import Binding, vars_of
 from encrypted_fields.fields.checks import problems
 from encrypted_fields.fields.codecs import FieldCodec
@@ -21,6 +22,8 @@ from encrypted_fields.fields.stored import Stored
 from encrypted_fields.fields.writing import Pending, Rewritten, Unplaced, value_to_seal
 from encrypted_fields.fixtures import loaded
 
+OnLocked = Literal["sentinel", "raise", "omit"]
+ON_LOCKED: tuple[str, ...] = get_args(OnLocked)
 _ST = TypeVar("_ST")
 _GT = TypeVar("_GT")
 _REFUSED = (RelatedField, models.AutoField, models.FileField, models.GeneratedField, models.CompositePrimaryKey)
@@ -44,6 +47,10 @@ class EncryptedField(_Field[_ST, _GT]):
     `field_id`, `model_id`: names that the ciphertext is bound to; set them to the old names when you rename.
     `bind_row`: bind the value to its row's primary key. By default it is, when that key is made in Python.
     `plaintext`, `state`: the field that holds the values in clear while they move, and how far they are: docs/moving.md
+    `label`: the data label that the customer's trail and the policy see, "health" for one. Fields with labels of their
+    own have keys of their own. Without it: the model's name.
+    `on_locked`: what a look finds after the customer withdrew access: "sentinel", a Locked; "raise", the refusal;
+    "omit", a Locked that forms, serializers and OmitLocked querysets leave out.
     """
 
     descriptor_class = SealedAttribute
@@ -59,6 +66,8 @@ class EncryptedField(_Field[_ST, _GT]):
         "inner",
         "plaintext",
         "state",
+        "label",
+        "on_locked",
     )
 
     def __new__(cls, base_field: models.Field[_ST, _GT], *_: Any, state: str | None = None, **__: Any) -> Self:
@@ -76,7 +85,11 @@ class EncryptedField(_Field[_ST, _GT]):
         bind_row: bool | None = None,
         plaintext: str | None = None,
         state: str | None = None,
+        label: str | None = None,
+        on_locked: OnLocked = "sentinel",
     ) -> None:
+        if on_locked not in ON_LOCKED:
+            raise ValueError(f"on_locked is one of {', '.join(ON_LOCKED)}, not {on_locked!r}")
         _, _, args, kwargs = base_field.deconstruct()
         if isinstance(base_field, models.SlugField):
             kwargs.setdefault("db_index", False)  # its index by default would index ciphertext
@@ -85,6 +98,7 @@ class EncryptedField(_Field[_ST, _GT]):
         self.__dict__.pop("validators", None)  # CharField's own constructor appended to them once more
         self.field_id, self.model_id, self.tenant_from, self.bind_row = field_id, model_id, tenant_from, bind_row
         self.plaintext, self.state = plaintext, state
+        self.label, self.on_locked = label, on_locked
 
     def contribute_to_class(self, cls: type[models.Model], name: str, **kwargs: Any) -> None:  # type: ignore[override]
         self.__dict__.pop("binding", None)
@@ -113,12 +127,14 @@ class EncryptedField(_Field[_ST, _GT]):
             "bind_row": self.bind_row,
             "plaintext": self.plaintext,
             "state": self.state,
+            "label": self.label,
+            "on_locked": None if self.on_locked == "sentinel" else self.on_locked,
         }
         given = {name: value for name, value in options.items() if value is not None}
         return self.name, "encrypted_fields.EncryptedField", [self.inner], given
 
     def check(self, **kwargs: Any) -> list[Any]:
-        return [*super().check(**kwargs), *problems(self)]
+        return [*super().check(**kwargs), *problems(self), *warnings(self)]
 
     # --- the inner field's behaviour
 
@@ -142,6 +158,15 @@ class EncryptedField(_Field[_ST, _GT]):
     def to_python(self, value: Any) -> Any:
         value = loaded(value)
         return value if isinstance(value, Locked | Stored) else super().to_python(value)
+
+    def formfield(self, **kwargs: Any) -> Any:
+        found = super().formfield(**kwargs)
+        if found is not None and found.bound_field_class is None:
+            from encrypted_fields.forms import BoundFor
+
+            # called like the class that the stubs ask for
+            found.bound_field_class = BoundFor(omits=self.on_locked == "omit")  # type: ignore[assignment]
+        return found
 
     def save_form_data(self, instance: models.Model, data: Any) -> None:
         # A form shows a locked value as its sentence; what comes back must not replace the value.

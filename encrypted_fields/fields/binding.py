@@ -31,17 +31,24 @@ class Binding:
     """One encrypted field of one concrete model. Immutable; made once, when the model is first used.
 
     `tenant_column` is the attribute of this model's own table that holds the tenant, or None when the tenant comes
-    by a path, a callable or the active tenant only (`tenant_from` says which).
+    by a path, a callable or the active tenant only (`tenant_from` says which). `label` is what the trail and the
+    policy see.
     """
 
     def __init__(self, field: EncryptedField[Any, Any]) -> None:
         model = field.model
         self.model, self.pk, self.name = model, model._meta.pk, field.name
         self.model_id, self.field_id = model_id(field), field.field_id or field.name
+        self.own_label: str | None = getattr(field, "label", None)  # None: shares the row's key with its like
+        self.label = self.own_label or self.model_id
         self.binds_row = binds_row(field)
         self.tenant_from = _readable(model, tenant_source(field))
         self.tenant_column = _local_column(model, self.tenant_from)
         self.prefix = lru_cache(maxsize=1024)(self._prefix)  # (tenant, bound): the associated data before the row
+
+    def shares_key_with(self, other: Binding) -> bool:
+        """In one row, written by one statement."""
+        return self.tenant_from == other.tenant_from and self.own_label == other.own_label
 
     def seal(self, plaintext: bytes, key: ValueKey, edek: bytes, tenant: str, row: bytes | None) -> bytes:
         """core.envelope.seal with the associated data prepared once per tenant; a test holds the two equal."""

@@ -6,23 +6,29 @@ ciphertext go with the last value that nobody has looked at.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from django.db import models
 
+from encrypted_fields.conf import BATCH
 from encrypted_fields.core.aead import OVERHEAD, ValueKey
 from encrypted_fields.core.envelope import HEAD
 from encrypted_fields.core.errors import WITHDRAWN, CmkError, InvalidCiphertext, InvalidEdek, KmsUnwrapFailed
 from encrypted_fields.fields.binding import Binding, edek_of
 from encrypted_fields.fields.codecs import TEXT
-from encrypted_fields.keys import open_keys
+from encrypted_fields.fields.relatives import with_relatives
+from encrypted_fields.keys import open_keys, permits
 from encrypted_fields.tenancy import current_tenant, tenant_name
 
 FORGED: Final = (KmsUnwrapFailed, InvalidEdek)
+RECENT = 8  # blocks before this one, in the thread
+FIRST = 32  # rows of a block that are asked for their relatives
 AHEAD = 1024  # bytes; a longer value is opened by itself, so that the plaintext of a block stays small
 TAKEN: Final = object()
+_thread = threading.local()
 
 _Take = Callable[[ValueKey | CmkError, int, list[int], int], None]
 
@@ -31,31 +37,62 @@ class Batch:
     """The keys of up to 1,000 rows of one query, asked for at the first look. A key opens what its row has under it and
     goes; where that cannot be done ahead, it stays until somebody looks at its value."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("__weakref__", "_parts")
 
     def __init__(self) -> None:
         self._parts: list[weakref.ref[Part]] = []
+        _thread.recent = [*getattr(_thread, "recent", ())[-RECENT:], weakref.ref(self)]
 
     def add(self, part: Part) -> None:
         self._parts.append(weakref.ref(part))
 
-    def ask(self, tenant: str, label: str) -> None:
-        """Open the values of this tenant that wait, or put beside each its key, or the reason why there is none."""
+    def parts(self) -> list[Part]:
+        return [part for part in (ref() for ref in self._parts) if part is not None]
+
+    def beside(self, *looked_at: models.Model) -> dict[Batch, None]:
+        """The batches of rows that were loaded along with these."""
+        rows = [*looked_at, *(row for part in self.parts() for row in part.first_rows())]
+        parts = [
+            value.part
+            for row in with_relatives(rows, most=BATCH)
+            for value in row.__dict__.values()
+            if "part" in type(value).__dict__.get("__slots__", ())  # Sealed, of the module above
+        ]
+        return {part.batch: None for part in parts}
+
+    def ask(self, tenant: str, binding: Binding, others: Sequence[Batch] = ()) -> None:
+        """Open the values of this tenant that wait, or put beside each its key, or the reason why there is none: those
+        that may be opened along with one of `binding`, here and in `others`."""
+        parts = [part for batch in (self, *others) for part in batch.parts()]
+        labels = _together(tenant, binding, parts)
         waiting: dict[bytes, list[tuple[_Take, int, list[int]]]] = {}
-        for part in [part for part in (ref() for ref in self._parts) if part is not None]:
-            found = part.waiting(tenant)
+        for part in parts:
+            found = part.waiting(tenant, binding.own_label, labels)
             take = part.taker(tenant)
             for index, edek, columns in found:
                 waiting.setdefault(edek, []).append((take, index, columns))
         edeks = list(waiting)
         try:
-            for edek, key in open_keys(tenant, edeks, label=label):
+            for edek, key in open_keys(tenant, edeks, label=binding.label, labels=labels):
                 for take, index, columns in waiting.pop(edek):
                     take(key, index, columns, HEAD + len(edek))
         except WITHDRAWN as error:  # the whole request was refused: so is each key that is left
             for places in waiting.values():
                 for take, index, columns in places:
                     take(error, index, columns, 0)
+
+
+def _together(tenant: str, binding: Binding, parts: Sequence[Part]) -> list[str]:
+    """The labels that one call opens: that of `binding` first. Fields with a label of their own are asked for by
+    themselves; the others of the rows come along, unless the policy refuses theirs, which whoever looks is told."""
+    labels = {binding.label: None}
+    if binding.own_label is None:
+        for part in parts:
+            for column in part.columns.values():
+                label = column.binding.label
+                if column.binding.own_label is None and label not in labels and permits(tenant, label):
+                    labels[label] = None
+    return list(labels)
 
 
 class Column:
@@ -80,8 +117,8 @@ class Part:
     """The encrypted columns of one model in one block of rows, with the rows' keys and tenants in parallel lists."""
 
     __slots__ = (
-        "__weakref__", "_members", "_owners", "_rows", "batch", "binding", "captured", "columns", "names", "pks",
-        "tenants", "using",
+        "__weakref__", "_by_owner", "_members", "_owners", "_rows", "batch", "binding", "captured", "columns", "names",
+        "pks", "tenants", "using",
     )  # fmt: skip
 
     def __init__(
@@ -101,13 +138,12 @@ class Part:
         self.names: list[str] | None = None  # of the rows' tenants, once they were asked for
         self._members: dict[str, list[int]] = {}
         self._rows: list[bytes] | None = None
-        # Only a callable and raw() need the instance to know its tenant.
-        self._owners: dict[int, weakref.ref[models.Model]] | None = (
-            {} if callable(binding.tenant_from) or pks is None else None
-        )
+        # Only a callable and raw() need the instance to know its tenant; of others the first lead to related rows.
+        self._by_owner = callable(binding.tenant_from) or pks is None
+        self._owners: dict[int, weakref.ref[models.Model]] = {}
 
     def belongs_to(self, index: int, instance: models.Model) -> None:
-        if self._owners is not None:
+        if index < FIRST or self._by_owner:
             self._owners[index] = weakref.ref(instance)
 
     def tenant(self, index: int) -> str | None:
@@ -115,7 +151,7 @@ class Part:
         if self.binding.tenant_from is None:
             return self.captured
         if self.names is None and not self._name():
-            owner = self._owners[index]() if self._owners is not None and index in self._owners else None
+            owner = self._owners[index]() if index in self._owners else None
             return None if owner is None else self.binding.own_tenant(owner)
         return tenant_name(self.names[index]) if self.names is not None else None
 
@@ -138,7 +174,7 @@ class Part:
             if key is None:
                 edek_of(stored)
                 column.opened[index] = None
-                self.batch.ask(tenant, self.binding.model_id)
+                self.batch.ask(tenant, column.binding, self._related(instance))
                 key, value = column.keys[index], column.opened[index]
             if isinstance(key, ValueKey) or (key is not None and key.retryable):
                 column.keys[index] = None
@@ -151,10 +187,15 @@ class Part:
         column.opened[index] = TAKEN
         return value
 
-    def waiting(self, tenant: str) -> list[tuple[int, bytes, list[int]]]:
-        """(row, wrapped key, numbers of the columns) of this tenant's values that are neither open nor have a key."""
+    def waiting(self, tenant: str, own: str | None, labels: Sequence[str]) -> list[tuple[int, bytes, list[int]]]:
+        """(row, wrapped key, numbers of the columns) of this tenant's values that are neither open nor have a key.
+        Only columns with these labels, `own` being the one that was given to the field itself."""
         found: list[tuple[int, bytes, list[int]]] = []
-        columns = [(number, one.stored, one.keys, one.opened) for number, one in enumerate(self.columns.values())]
+        columns = [
+            (number, one.stored, one.keys, one.opened)
+            for number, one in enumerate(self.columns.values())
+            if one.binding.own_label == own and one.binding.label in labels
+        ]
         sizes: dict[bytes, int] = {}
         for index in self._of(tenant):
             head: bytes | None = None
@@ -205,6 +246,19 @@ class Part:
 
         return take
 
+    def first_rows(self) -> list[models.Model]:
+        return [row for row in (ref() for ref in list(self._owners.values())[:FIRST]) if row is not None]
+
+    def _related(self, instance: models.Model | None) -> list[Batch]:
+        """The batches that one call opens together with this one: of rows that these lead to, and of rows that lead to
+        these (a prefetched foreign key knows no way back)."""
+        found = self.batch.beside(*([] if instance is None else [instance]))
+        for batch in [ref() for ref in getattr(_thread, "recent", ())]:
+            if batch is not None and batch not in found and self.batch in (more := batch.beside()):
+                found |= more
+        found.pop(self.batch, None)
+        return list(found)
+
     def _of(self, tenant: str) -> Sequence[int]:
         """The rows whose keys are this tenant's to open."""
         everything = range(len(next(iter(self.columns.values())).stored))
@@ -216,7 +270,7 @@ class Part:
 
     def _name(self) -> bool:
         """Find the rows' tenants, "" where one is missing: whoever looks is told. False: instances have to say."""
-        if self.tenants is None and self._owners is None:
+        if self.tenants is None and not self._by_owner:
             found = self.binding.tenants(self.pks or (), self.using)
             self.tenants = [found.get(pk) for pk in self.pks or ()]
         if self.tenants is None:

@@ -169,7 +169,7 @@ class EncryptedFieldFile(FieldFile):
     def _seal(self, name: str, content: Any) -> None:
         context, binding = self._context(), self.field.binding
         about = None if context.row is None else str(getattr(self.instance, binding.pk.attname))
-        dek, edek = new_dek(context.tenant, label=binding.model_id, object_id=about)
+        dek, edek = new_dek(context.tenant, label=binding.label, object_id=about)
         try:
             upload = Upload(content, dek, edek, context, os.path.basename(name) if self.field.private_names else None)
         finally:
@@ -217,7 +217,7 @@ class EncryptedFieldFile(FieldFile):
         try:
             context = self._context()
             header = read_header(stored)
-            dek = open_dek(context.tenant, header.edek, label=self.field.binding.model_id)
+            dek = open_dek(context.tenant, header.edek, label=self.field.binding.label)
             try:
                 return Opened(OpeningReader(stored, dek, context), stored, self.name)
             finally:

@@ -44,12 +44,12 @@ class EncryptedFileField(models.FileField):
     that serves the opened file with `encrypted_fields.http.encrypted_response`.
     `private_names`: stored under a random name; the name that the file came with lies sealed inside it.
     `unused`: "keep" or "delete" a stored file when its row was deleted or has another, after the commit.
-    Options as for EncryptedField: `tenant_from`, `field_id`, `model_id`, `bind_row`.
+    Options as for EncryptedField: `tenant_from`, `field_id`, `model_id`, `bind_row`, `label`.
     """
 
     attr_class = EncryptedFieldFile
     descriptor_class = EncryptedFileDescriptor
-    _OPTIONS = ("field_id", "model_id", "tenant_from", "bind_row", "private_names", "unused", "url_from")
+    _OPTIONS = ("field_id", "model_id", "tenant_from", "bind_row", "label", "private_names", "unused", "url_from")
     non_db_attrs = (*models.FileField.non_db_attrs, *_OPTIONS)
 
     def __init__(
@@ -59,6 +59,7 @@ class EncryptedFileField(models.FileField):
         model_id: str | None = None,
         tenant_from: str | Callable[[Any], object] | None = None,
         bind_row: bool | None = None,
+        label: str | None = None,
         private_names: bool = False,
         unused: Literal["keep", "delete"] = "keep",
         url_from: str | Callable[[Any], str] | None = None,
@@ -66,6 +67,7 @@ class EncryptedFileField(models.FileField):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.field_id, self.model_id, self.tenant_from, self.bind_row = field_id, model_id, tenant_from, bind_row
+        self.label = label
         self.private_names, self.unused, self.url_from = private_names, unused, url_from
 
     def contribute_to_class(self, cls: type[models.Model], name: str, *args: Any, **kwargs: Any) -> None:

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 class Locked:
     """What stands where a value was, after the customer withdrew access: falsy, never the ciphertext.
 
-    Saving the row keeps the stored bytes. `reason` is the name of the error, for the log.
+    Saving the row keeps the stored bytes. `reason` is the name of the error, for the log; `omitted` whether the field
+    is to be left out where that can be done.
     """
 
-    __slots__ = ("reason", "sealed")
+    __slots__ = ("omitted", "reason", "sealed")
 
-    def __init__(self, sealed: Sealed, reason: str) -> None:
-        self.sealed, self.reason = sealed, reason
+    def __init__(self, sealed: Sealed, reason: str, *, omitted: bool = False) -> None:
+        self.sealed, self.reason, self.omitted = sealed, reason, omitted
 
     def __bool__(self) -> bool:
         return False
@@ -70,7 +71,9 @@ class Sealed:
         try:
             value = part.open(column, index, agreed(own), instance)
         except WITHDRAWN as error:
-            return Locked(self, type(error).__name__)
+            if field.on_locked == "raise":
+                raise
+            return Locked(self, type(error).__name__, omitted=field.on_locked == "omit")
         return value if type(value) is str else field.codec.load(value)
 
     def is_at(self, field: EncryptedField[Any, Any], instance: models.Model) -> bool | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unp
 
 from django.db import models
 
-from encrypted_fields.fields.base import EncryptedField
+from encrypted_fields.fields.base import EncryptedField, OnLocked
 
 _ST = TypeVar("_ST")
 _GT = TypeVar("_GT")
@@ -52,6 +52,8 @@ class Options(TypedDict, total=False):
     model_id: str
     tenant_from: str | Callable[[Any], object]
     bind_row: bool
+    label: str
+    on_locked: OnLocked
     index: Any
     plaintext: str
     state: str

@@ -50,7 +50,7 @@ class _Rows:
             else:
                 own = None if len(row) == 1 else tenant_name(row[1])
             self.tenants[row[0]] = agreed(own)
-        self._label = binding.model_id
+        self._label = binding.label
         self._keys: dict[Any, RowKey] = {}
 
     def keys(self, pks: set[Any]) -> dict[Any, RowKey]:
@@ -73,10 +73,10 @@ class Rewriter:
     def __init__(self, field: EncryptedField[Any, Any], compiler: Any, connection: Any) -> None:
         self.field, self.compiler, self.connection = field, compiler, connection
         all_rows: dict[Any, _Rows] = compiler.__dict__.setdefault("cmk_update_rows", {})
-        source = field.binding.tenant_from
-        if source not in all_rows:
-            all_rows[source] = _Rows(compiler, field)
-        self.rows = all_rows[source]
+        group = field.binding.tenant_from, field.binding.own_label
+        if group not in all_rows:
+            all_rows[group] = _Rows(compiler, field)
+        self.rows = all_rows[group]
 
     def sql(self, expression: Any) -> tuple[str, list[Any]]:
         wanted: set[Any] = set()

@@ -64,9 +64,10 @@ class Pending:
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
         binding = self.field.binding
         groups: dict[Any, dict[int, _Row]] = compiler.__dict__.setdefault("cmk_rows", {})
-        rows = groups.get(binding.tenant_from)
+        group = binding.tenant_from, binding.own_label
+        rows = groups.get(group)
         if rows is None:
-            rows = groups[binding.tenant_from] = _rows(compiler, self)
+            rows = groups[group] = _rows(compiler, self)
         (key, edek), tenant = rows[id(self.instance)]
         row = binding.row(self.instance.__dict__[binding.pk.attname])
         return parameter(binding.seal(self.field.codec.dump(self.value), key, edek, tenant, row), connection)
@@ -82,11 +83,11 @@ class _Row(NamedTuple):
 
 def _rows(compiler: Any, first: Pending) -> dict[int, _Row]:
     """Key and tenant of each row of the statement that has something to seal; for the fields that take their tenant
-    from where `first` does."""
+    from where `first` does and share its key."""
     query, binding = compiler.query, first.field.binding
     instances: list[models.Model] = []
     if isinstance(compiler, SQLInsertCompiler):
-        fields = [one for one in query.fields if is_encrypted(one) and one.binding.tenant_from == binding.tenant_from]
+        fields = [one for one in query.fields if is_encrypted(one) and one.binding.shares_key_with(binding)]
         _refuse_upsert(query, fields)
         instances = [one for one in query.objs if any(needs_key(one.__dict__.get(f.attname)) for f in fields)]
     if not any(one is first.instance for one in instances):
@@ -98,7 +99,7 @@ def _rows(compiler: Any, first: Pending) -> dict[int, _Row]:
     for tenant, members in wanted.items():
         pk = members[0].pk
         about = str(pk) if len(members) == 1 and pk is not None else None
-        keys = new_keys(tenant, len(members), label=binding.model_id, object_id=about)
+        keys = new_keys(tenant, len(members), label=binding.label, object_id=about)
         for one, key in zip(members, keys, strict=True):
             rows[id(one)] = _Row(key, tenant)
     return rows

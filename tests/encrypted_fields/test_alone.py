@@ -69,6 +69,8 @@ def test_the_wheel_needs_django_and_cryptography_only(wheel: Path) -> None:
     assert sorted(line.split()[1].split(">")[0].split("<")[0] for line in needs) == ["cryptography", "django"]
     assert "encrypted_fields/py.typed" in names
     assert "encrypted_fields/core/envelope.py" in names
+    assert "encrypted_fields/templates/encrypted_fields/admin/change_form.html" in names
+    assert "encrypted_fields/static/encrypted_fields/admin.css" in names
     assert {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")} == {
         "encrypted_fields"
     }

@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, override_settings
 
 from encrypted_fields import AccessRefused, Locked, acting
+from encrypted_fields.checks import check_policy
 from encrypted_fields.core.errors import TspUnreachable
 from encrypted_fields.middleware import CmkMiddleware
 from encrypted_fields.policy import Ask
@@ -195,3 +196,21 @@ def test_the_middleware_brings_the_reason(cmk_tsp: MemoryTsp) -> None:
 def test_a_reason_has_a_bound() -> None:
     with pytest.raises(ValueError, match="200 characters"), acting(reason="x" * 201):
         pass
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"CMK_POLICY": "no.such.module"}, "E060"),
+        ({"CMK_POLICY": "encrypted_fields.policy.__name__"}, "E060"),
+        ({"CMK_POLICY_TABLE": [{"refuse": "x", "labels": "a"}]}, "E060"),
+        ({"CMK_REUSE_KEYS": {"seconds": 90, "uses": 1}}, "E061"),
+        ({"CMK_REUSE_KEYS": {"second": 1}}, "E061"),
+        ({"CMK_REUSE_KEYS": 30}, "E061"),
+        ({"CMK_POLICY_TABLE": NIGHT, "CMK_REUSE_KEYS": {"seconds": 30, "uses": 5}}, None),
+    ],
+)
+def test_settings_that_would_stop_a_look_stop_the_deployment(wrong: dict[str, Any], code: str | None) -> None:
+    with override_settings(**wrong):
+        found = [one.id for one in check_policy()]
+    assert found == ([] if code is None else [f"encrypted_fields.{code}"])

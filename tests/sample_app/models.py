@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, assert_type
 from django.db import models
 
 from encrypted_fields import EncryptedDateField, EncryptedField, EncryptedFileField, EncryptedIntegerField
+from tests.sample_app.charts import Chart as Chart
 from tests.sample_app.filed import Photo, Receipt
 from tests.sample_app.moving import Mover as Mover
 
@@ -35,6 +36,9 @@ class Patient(models.Model):
     file_number = EncryptedField(models.IntegerField(null=True))
 
     cmk_tenant_from = "tenant_id"
+
+    class Meta:
+        permissions = (("reveal_patient", "Can reveal encrypted values of patients"),)
 
 
 class Visit(models.Model):

@@ -1,0 +1,40 @@
+"""Has the customer withdrawn access? Asked with one key for each tenant, and without opening a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from encrypted_fields.ciphertext import held
+from encrypted_fields.core.errors import WITHDRAWN, CmkError
+from encrypted_fields.fields.binding import edek_of
+from encrypted_fields.keys import open_keys
+from encrypted_fields.tenancy import NoTenant, TenantConflict
+
+
+def withdrawn(rows: Iterable[Any]) -> set[Any]:
+    """Those of the rows that belong to a tenant who refuses its key. An outage or a policy is no refusal."""
+    answers: dict[str, bool] = {}
+    found = set()
+    for row in rows:
+        for field in row._meta.concrete_fields:
+            stored = held(row, field) if getattr(field, "cmk_encrypted", False) else None
+            if stored is None:
+                continue
+            try:
+                tenant = field.binding.tenant_of(row)
+            except (NoTenant, TenantConflict):
+                continue
+            if tenant not in answers:
+                answers[tenant] = _refused(tenant, field, stored, str(row.pk))
+            if answers[tenant]:
+                found.add(row)
+    return found
+
+
+def _refused(tenant: str, field: Any, stored: bytes, row: str) -> bool:
+    try:
+        found = dict(open_keys(tenant, [edek_of(stored)], label=field.binding.label, object_id=row))
+    except CmkError as error:
+        return isinstance(error, WITHDRAWN)
+    return any(isinstance(key, WITHDRAWN) for key in found.values())

@@ -1,0 +1,246 @@
+"""The admin over encrypted fields: masked until somebody with permission reveals a row, which the customer is told.
+
+    @admin.register(Patient)
+    class PatientAdmin(EncryptedAdmin, admin.ModelAdmin): …
+
+    class Patient(models.Model):
+        class Meta:
+            permissions = [("reveal_patient", "Can reveal encrypted values of patients")]
+
+Lists and pages open nothing. One key for each tenant on a page is asked for, to see whether access was withdrawn; then
+the values of its rows carry the badge. A new row is typed in as in any admin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.core import checks
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.text import capfirst
+from django.views.decorators.http import require_POST
+
+from encrypted_fields import client
+from encrypted_fields.access import withdrawn
+from encrypted_fields.core.errors import CmkError
+from encrypted_fields.opening import open_rows
+from encrypted_fields.policy import permit
+from encrypted_fields.tenancy import MOST_REASON, by, metadata
+
+EVENT = "CUSTOM_REVEAL"
+BADGE = "access withdrawn by the customer"
+_TICKET = "cmk_reveal"  # in the session: {"row": …, "reason": …, "until": …}
+_SECONDS = 60  # from the button to the page that shows the values
+_REVEALED = "_revealed"  # in the address that the form of such a page posts to
+
+if TYPE_CHECKING:
+    _Admin = admin.ModelAdmin[Any]
+else:
+    _Admin = object
+
+
+class EncryptedAdmin(_Admin):
+    """Before ModelAdmin. `has_reveal_permission` decides; by default the permission `reveal_<model>`."""
+
+    change_form_template = "encrypted_fields/admin/change_form.html"
+
+    def has_reveal_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        meta = self.opts
+        return bool(request.user.has_perm(f"{meta.app_label}.reveal_{meta.model_name}"))
+
+    # --- lists
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return [self._masks.get(name, name) for name in super().get_list_display(request)]
+
+    def get_list_display_links(self, request: HttpRequest, list_display: Any) -> Any:
+        links = super().get_list_display_links(request, list_display)
+        return links and [self._masks.get(name, name) for name in links]
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        found = super().get_changelist_instance(request)
+        if any(isinstance(column, _Mask) for column in found.list_display):
+            found.result_list = rows = list(found.result_list)
+            self._mark(request, rows)
+        return found
+
+    # --- one row
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        found = super().get_fieldsets(request, obj)
+        if not self._masks_for(request, obj):
+            return found
+        return [(title, {**options, "fields": self._masked(options["fields"])}) for title, options in found]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        found = super().get_readonly_fields(request, obj)
+        if not self._masks_for(request, obj):
+            return found
+        return [*(name for name in found if name not in self._masks), *self._masks.values()]
+
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        obj = super().get_object(request, *args, **kwargs)
+        if obj is not None and _reason(request):
+            with by(request.user.pk, _reason(request)):
+                open_rows([obj])
+        elif obj is not None:
+            self._mark(request, [obj])
+        return obj
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        reason = self._revealing(request, object_id)
+        if reason:
+            setattr(request, _TICKET, reason)
+            form_url = f"{self._address('change', object_id)}?{_REVEALED}=1"
+        response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+        if reason:
+            response["Cache-Control"] = "no-store"
+        return response
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        obj = kwargs.get("obj")
+        if obj is not None and self._masks_for(request, obj):
+            locked = bool(obj.__dict__.get("_cmk_withdrawn"))
+            offered = not locked and self.has_reveal_permission(request, obj)
+            context |= {
+                "cmk_locked": locked,
+                "cmk_badge": capfirst(BADGE),
+                "cmk_reveal_url": self._address("reveal", quote(obj.pk)) if offered else "",
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_urls(self) -> list[Any]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}_reveal"
+        view = self.admin_site.admin_view(self.reveal_view)
+        return [path("<path:object_id>/reveal/", view, name=name), *super().get_urls()]
+
+    @method_decorator(require_POST)
+    def reveal_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Tells the customer's trail, and only then lets the next page show the values, once."""
+        obj = super().get_object(request, unquote(object_id))
+        if obj is None or not self.has_view_or_change_permission(request, obj):
+            raise PermissionDenied
+        if not self.has_reveal_permission(request, obj):
+            raise PermissionDenied
+        reason = request.POST.get("reason", "").strip()[:MOST_REASON]
+        if not reason:
+            messages.error(request, "Not revealed: say why. The customer sees the reason.")
+        else:
+            try:
+                with by(request.user.pk, reason):
+                    self._announce(obj)
+            except CmkError as error:
+                messages.error(request, f"Not revealed: {error}.")
+            else:
+                ticket = {"row": self._row(object_id), "reason": reason, "until": time() + _SECONDS}
+                request.session[_TICKET] = ticket
+        return HttpResponseRedirect(self._address("change", object_id))
+
+    @property
+    def media(self) -> Any:
+        return super().media + forms.Media(css={"all": ["encrypted_fields/admin.css"]})
+
+    def check(self, **kwargs: Any) -> list[Any]:
+        found: list[Any] = super().check(**kwargs)
+        wanted = f"reveal_{self.opts.model_name}"
+        if wanted not in {name for name, _ in self.opts.permissions}:
+            found.append(
+                checks.Warning(
+                    f"{self.opts.label} has no permission {wanted!r}: only superusers can reveal its values",
+                    hint=f'Add ("{wanted}", "…") to Meta.permissions, then makemigrations and migrate.',
+                    obj=type(self),
+                    id="encrypted_fields.W062",
+                )
+            )
+        return found
+
+    # --- inside
+
+    @cached_property
+    def _masks(self) -> dict[Any, _Mask]:
+        return {
+            field.name: _Mask(field, self.get_empty_value_display())
+            for field in self.opts.concrete_fields
+            if getattr(field, "cmk_encrypted", False)
+        }
+
+    def _masks_for(self, request: HttpRequest, obj: Any) -> bool:
+        return obj is not None and not _reason(request)
+
+    def _masked(self, names: Iterable[Any]) -> list[Any]:
+        return [
+            tuple(self._masked(name)) if isinstance(name, list | tuple) else self._masks.get(name, name)
+            for name in names
+        ]
+
+    def _mark(self, request: HttpRequest, rows: list[Any]) -> None:
+        with by(request.user.pk, "is access withdrawn?"):
+            found = withdrawn(rows)
+        for row in rows:
+            row.__dict__["_cmk_withdrawn"] = row in found
+
+    def _announce(self, obj: Any) -> None:
+        """One event for each tenant and label in the row."""
+        told: dict[tuple[str, str], list[str]] = {}
+        for name, mask in self._masks.items():
+            binding = mask.field.binding
+            told.setdefault((binding.tenant_of(obj), binding.label), []).append(name)
+        for (tenant, label), names in told.items():
+            about = permit(metadata(tenant, label, str(obj.pk)), "reveal")
+            custom = {**about.custom, "fields": ",".join(names), "where": "admin"}
+            client.current().security_event(replace(about, custom=custom), EVENT)
+
+    def _revealing(self, request: HttpRequest, object_id: str) -> str:
+        """Why the values are shown on this page, or "". A ticket is good for one page; saving that page needs the
+        permission again."""
+        if request.method == "POST":
+            may = _REVEALED in request.GET and self.has_reveal_permission(request)
+            return "saving what was revealed" if may else ""
+        ticket = request.session.get(_TICKET) or {}
+        if ticket.get("row") != self._row(object_id):
+            return ""
+        del request.session[_TICKET]
+        return str(ticket["reason"]) if time() < ticket["until"] and self.has_reveal_permission(request) else ""
+
+    def _row(self, object_id: str) -> str:
+        return f"{self.opts.label}/{object_id}"
+
+    def _address(self, view: str, object_id: Any) -> str:
+        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{view}"
+        return reverse(name, args=[object_id], current_app=self.admin_site.name)
+
+
+class _Mask:
+    """A column of lists, and a read-only field of pages, in the place of one encrypted field. It never opens."""
+
+    def __init__(self, field: Any, empty: str) -> None:
+        self.field, self._empty = field, empty
+        self.__name__, self.short_description = field.name, field.verbose_name
+
+    def __call__(self, obj: Any) -> Any:
+        if obj.__dict__.get(self.field.attname) is None:
+            return self._empty
+        if obj.__dict__.get("_cmk_withdrawn"):
+            return format_html('<span class="cmk-badge">{}</span>', capfirst(BADGE))
+        return format_html(
+            '<span class="cmk-mask"><span aria-hidden="true">{}</span><span class="visually-hidden">{}</span></span>',
+            "••••••••",
+            "Hidden",
+        )
+
+
+def _reason(request: HttpRequest) -> str:
+    return str(getattr(request, _TICKET, ""))
