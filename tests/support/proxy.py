@@ -54,13 +54,13 @@ class Proxy:
         self.port, self.ops = free_port(), free_port()
         ports = {"TSP_PORT": str(self.port), "TSP_OPS_PORT": str(self.ops)}
         self.env = settings_env(folder, feed, **{**ports, **settings})
-        self._command = [sys.executable, *launcher, "manage.py", "tsp_serve"]
         self._log = folder / "proxy.log"
-        self.start()
+        self.start(launcher)
 
-    def start(self) -> None:
+    def start(self, launcher: Sequence[str] = ()) -> None:
         """Once more, on the same ports and folder."""
-        self.process = Process(self._command, self._log, env=self.env, cwd=ROOT)
+        command = [sys.executable, *launcher, "manage.py", "tsp_serve"]
+        self.process = Process(command, self._log, env=self.env, cwd=ROOT)
 
     def ready(self) -> float:
         """Waits until it serves: seconds that this took."""

@@ -12,6 +12,7 @@ import re
 import socket
 import struct
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.feed import FeedServer
@@ -36,10 +37,10 @@ class Watched(Proxy):
         self._door.listen()
         self._fds: list[int] = []
         seen = {_CLOCK: str(self._clock), _MEMORY: str(folder / "memory")}
-        super().__init__(folder, feed, launcher=("-m", __name__), **seen, **settings)
+        super().__init__(folder, feed, **seen, **settings)
 
-    def start(self) -> None:
-        super().start()
+    def start(self, launcher: Sequence[str] = ()) -> None:
+        super().start(("-m", __name__, *launcher))
         for fd in self._fds:
             os.close(fd)
         self._door.settimeout(30)
