@@ -11,9 +11,10 @@ class EncryptedFieldsConfig(AppConfig):
     verbose_name = "Encrypted fields"
 
     def ready(self) -> None:
-        from encrypted_fields import checks, fixtures
+        from encrypted_fields import checks, fixtures, query_checks
 
-        assert checks  # imported for its registration
+        assert checks  # imported for their registration
+        assert query_checks
         fixtures.register()
         if getattr(settings, "CMK_CELERY", False):
             from encrypted_fields import celery
