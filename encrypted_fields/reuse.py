@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Self
 from asgiref.sync import sync_to_async
 from django.utils.asyncio import async_unsafe
 
-from encrypted_fields import client
+from encrypted_fields import client, index_keys
 from encrypted_fields.conf import BATCH
 from encrypted_fields.core.aead import KEY_BYTES, ValueKey
 from encrypted_fields.core.errors import WITHDRAWN, CmkError
@@ -203,6 +203,7 @@ def active() -> KeyRing | None:
 
 def refused(tenant: str) -> None:
     """The tenant's key service said no: nobody in this process keeps its keys any longer."""
+    index_keys.forget(tenant)
     for ring in list(_rings):
         ring.drop(tenant)
 

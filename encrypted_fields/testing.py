@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.db import models
 
-from encrypted_fields import client
+from encrypted_fields import client, index_keys
 from encrypted_fields.ciphertext import ciphertext_for
 from encrypted_fields.core import envelope, protobuf
 from encrypted_fields.core.context import KeyContext
@@ -27,7 +29,7 @@ from encrypted_fields.core.errors import (
     UnknownTenant,
 )
 from encrypted_fields.core.memory import wipe
-from encrypted_fields.core.protocol import Metadata, WrappedKey
+from encrypted_fields.core.protocol import Derived, DerivedKey, Metadata, WrappedKey
 
 stored_bytes = ciphertext_for
 CONFIG = 1  # the number of every tenant's only key configuration
@@ -56,6 +58,8 @@ class MemoryTsp:
         self._known = None if tenants is None else set(tenants)
         self._keys: dict[str, AESGCM] = {}
         self._revoked: set[str] = set()
+        self._secrets: dict[tuple[str, str, str], list[tuple[int, bytes]]] = {}  # the current one first
+        self._numbers = count(1)
 
     @property
     def events(self) -> list[Call]:
@@ -99,6 +103,26 @@ class MemoryTsp:
         finally:
             wipe(dek)
 
+    def derive(self, about: Metadata, paths: Mapping[str, Sequence[str]], kind: str) -> Derived:
+        self._note("derive", about, sum(map(len, paths.values())))
+        if about.tenant in self._revoked:
+            raise KmsRefused
+        return Derived(
+            True,
+            {
+                secret: {path: self._derived(about.tenant, kind, secret, path) for path in paths[secret]}
+                for secret in paths
+            },
+        )
+
+    def begin_rotation(self, tenant: str, kind: str = "search", path: str = index_keys.SECRET) -> None:
+        """The tenant secret of this type and path gets a successor; both answer until `commit_rotation`."""
+        self._secret(tenant, kind, path).insert(0, (next(self._numbers), os.urandom(32)))
+
+    def commit_rotation(self, tenant: str, kind: str = "search", path: str = index_keys.SECRET) -> None:
+        """Only the newest secret answers from now on."""
+        del self._secret(tenant, kind, path)[1:]
+
     def report_operations(self, about: Metadata, unwraps: Mapping[bytes, int]) -> None:
         self._note("report_operations", about, sum(unwraps.values()))
 
@@ -118,6 +142,17 @@ class MemoryTsp:
             raise self.failing
         if self._known is not None and about.tenant not in self._known:
             raise UnknownTenant
+
+    def _secret(self, tenant: str, kind: str, path: str) -> list[tuple[int, bytes]]:
+        return self._secrets.setdefault((tenant, kind, path), [(next(self._numbers), os.urandom(32))])
+
+    def _derived(self, tenant: str, kind: str, secret: str, path: str) -> list[DerivedKey]:
+        found = self._secret(tenant, kind, secret)
+        message = f"{tenant}-{path}".encode()
+        return [
+            DerivedKey(number, bytearray(hmac.digest(key, message, "sha512")), (number, key) == found[0])
+            for number, key in found
+        ]
 
     def _wrap(self, tenant: str, dek: bytes | None = None) -> WrappedKey:
         if tenant in self._revoked:

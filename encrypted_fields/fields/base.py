@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast, get_args
@@ -21,6 +21,11 @@ from encrypted_fields.fields.statements import install
 from encrypted_fields.fields.stored import Stored
 from encrypted_fields.fields.writing import Pending, Rewritten, Unplaced, value_to_seal
 from encrypted_fields.fixtures import loaded
+from encrypted_fields.search.capabilities import Capability
+from encrypted_fields.search.column import IndexColumn, add_column, columns_of
+from encrypted_fields.search.lookups import answering
+from encrypted_fields.search.uniqueness import refuse_duplicate
+from encrypted_fields.search.writing import Kept
 
 OnLocked = Literal["sentinel", "raise", "omit"]
 ON_LOCKED: tuple[str, ...] = get_args(OnLocked)
@@ -51,6 +56,7 @@ class EncryptedField(_Field[_ST, _GT]):
     own have keys of their own. Without it: the model's name.
     `on_locked`: what a look finds after the customer withdrew access: "sentinel", a Locked; "raise", the refusal;
     "omit", a Locked that forms, serializers and OmitLocked querysets leave out.
+    `index`: what may be asked of it, such as `[Exact(), Last(4)]` (encrypted_fields.search), each in its own column.
     """
 
     descriptor_class = SealedAttribute
@@ -87,6 +93,7 @@ class EncryptedField(_Field[_ST, _GT]):
         state: str | None = None,
         label: str | None = None,
         on_locked: OnLocked = "sentinel",
+        index: Sequence[Capability] = (),
     ) -> None:
         if on_locked not in ON_LOCKED:
             raise ValueError(f"on_locked is one of {', '.join(ON_LOCKED)}, not {on_locked!r}")
@@ -99,18 +106,27 @@ class EncryptedField(_Field[_ST, _GT]):
         self.field_id, self.model_id, self.tenant_from, self.bind_row = field_id, model_id, tenant_from, bind_row
         self.plaintext, self.state = plaintext, state
         self.label, self.on_locked = label, on_locked
+        self.index = list(index)
 
     def contribute_to_class(self, cls: type[models.Model], name: str, **kwargs: Any) -> None:  # type: ignore[override]
-        self.__dict__.pop("binding", None)
+        for cached in ("binding", "index_columns"):
+            self.__dict__.pop(cached, None)
         self.inner.name = name  # for its error messages
         super().contribute_to_class(cls, name, **kwargs)
         install()
         if self.column:  # also over the attribute that an abstract parent left, which knows the wrong model
             setattr(cls, self.attname, SealedAttribute(self))
+        for one in self.index:
+            add_column(cls, f"{name}_{one.label}_index", IndexColumn([name], one))
 
     @cached_property
     def binding(self) -> Binding:
         return Binding(self)
+
+    @cached_property
+    def index_columns(self) -> list[IndexColumn]:
+        """The columns that index this field, alone or with others."""
+        return columns_of(self)
 
     @cached_property
     def codec(self) -> FieldCodec:
@@ -153,7 +169,12 @@ class EncryptedField(_Field[_ST, _GT]):
         return super().has_default() and (model is None or model.__module__ != "__fake__")
 
     def clean(self, value: Any, model_instance: models.Model | None) -> Any:
-        return value if isinstance(value, Locked | Stored) else super().clean(value, model_instance)
+        if isinstance(value, Locked | Stored):
+            return value
+        value = super().clean(value, model_instance)
+        if model_instance is not None:
+            refuse_duplicate(self, value, model_instance)
+        return value
 
     def to_python(self, value: Any) -> Any:
         value = loaded(value)
@@ -214,7 +235,12 @@ class EncryptedField(_Field[_ST, _GT]):
         return []
 
     def get_lookup(self, lookup_name: str) -> Any:
-        """isnull, and `= None`. FieldError for everything else: on random ciphertext it would silently find nothing."""
+        """isnull, `= None` and what an index answers. FieldError for everything else: on random ciphertext it would
+        silently find nothing."""
+        for column in self.index_columns:
+            answer = answering(column, lookup_name) if len(column.sources) == 1 else None
+            if answer is not None:
+                return answer
         found = {"isnull": EncryptedIsNull, "exact": NullOnly}.get(lookup_name)
         if found is None:
             raise refused(self)
@@ -233,10 +259,12 @@ class EncryptedField(_Field[_ST, _GT]):
         ):
             super().pre_save(model_instance, add)  # may set the attribute, as auto_now does
         value = value_to_seal(self, model_instance, add)
-        return value if value is None or isinstance(value, Sealed | Stored) else Pending(self, model_instance, value)
+        if isinstance(value, Sealed | Stored):
+            return Kept(self, model_instance, value) if self.index_columns and self.state is None else value
+        return None if value is None else Pending(self, model_instance, value)
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
-        if value is None or isinstance(value, Pending):
+        if value is None or isinstance(value, Pending | Kept):
             return value
         if isinstance(value, Locked):
             value = value.sealed

@@ -30,9 +30,11 @@ def _of_field(field: Any) -> list[tuple[str, str, str]]:
     if field.primary_key:
         found.append(("E003", "it cannot be the primary key", "Use a UUIDField with default=uuid.uuid4."))
     elif field.unique or field.unique_for_date or field.unique_for_month or field.unique_for_year:
-        found.append(("E001", "unique compares ciphertext, which never repeats", "Remove unique."))
+        found.append(
+            ("E001", "unique compares ciphertext, which never repeats", "Remove unique; use index=[Unique()].")
+        )
     if field.db_index:
-        found.append(("E002", "an index over ciphertext finds nothing", "Remove db_index."))
+        found.append(("E002", "an index over ciphertext finds nothing", "Remove db_index; use index=[Exact()]."))
     if field.has_db_default():
         found.append(("E004", "the database cannot encrypt db_default", "Use default=."))
     if field.bind_row and isinstance(field.model._meta.pk, models.CompositePrimaryKey | models.GeneratedField):
@@ -62,7 +64,11 @@ def _of_model(field: EncryptedField[Any, Any]) -> list[tuple[str, str, str]]:
     together = [*meta.unique_together, *(one.fields for one in unique)]
     if any(name in fields for fields in together) or any(name in _inside(one.expressions) for one in unique):
         found.append(
-            ("E006", "a unique constraint compares ciphertext, which never repeats", "Remove it from the constraint.")
+            (
+                "E006",
+                "a unique constraint compares ciphertext, which never repeats",
+                "Remove it from the constraint; use an IndexColumn with Unique().",
+            )
         )
     if any(name in {one.lstrip("-") for one in index.fields} | _inside(index.expressions) for index in meta.indexes):
         found.append(("E007", "an index over ciphertext finds nothing", "Remove it from Meta.indexes."))

@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models.sql.compiler import SQLInsertCompiler, SQLUpdateCompiler
 
 from encrypted_fields.fields import inserting, tenants
+from encrypted_fields.search.statements import write_along
 
 _execute_insert = SQLInsertCompiler.execute_sql
 _update_as_sql = SQLUpdateCompiler.as_sql
@@ -31,4 +32,5 @@ def _insert(self: Any, returning_fields: Any = None) -> Any:
 
 def _update(self: Any) -> Any:
     tenants.refuse_stranding(self)
+    write_along(self.query)
     return _update_as_sql(self)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, assert_type
 from django.db import models
 
 from encrypted_fields import EncryptedDateField, EncryptedField, EncryptedFileField, EncryptedIntegerField
-from tests.sample_app.charts import Chart as Chart
+from tests.sample_app.charts import Chart
 from tests.sample_app.filed import Photo, Receipt
-from tests.sample_app.moving import Mover as Mover
+from tests.sample_app.moving import Mover
+from tests.sample_app.searchable import Customer, Order, PostIt
 
-__all__ = ["Photo", "Receipt"]
+__all__ = ["Chart", "Customer", "Mover", "Order", "Photo", "PostIt", "Receipt"]
 
 
 class Colour(models.TextChoices):

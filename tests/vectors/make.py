@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from nacl.public import Box, PrivateKey, PublicKey
 
-from encrypted_fields.core import aead, envelope, protobuf, stream
+from encrypted_fields.core import aead, blind, envelope, protobuf, stream
 from encrypted_fields.core.aead import ValueKey
 from encrypted_fields.core.context import KeyContext, ValueContext, canonical
 from tsp.contract import events, sealed, tenant
@@ -311,6 +311,35 @@ def event_vectors() -> list[Vector]:
     ]  # fmt: skip
 
 
+def index_vectors() -> list[Vector]:
+    name, born = ("clinic.patient", "name"), ("clinic.patient", "born")
+
+    def vector(
+        title: str, comment: str, values: list[bytes], places: list[tuple[str, str]], *, tenant: str = "clinic-a",
+        spec: str = "exact", number: int = 5, bits: int = 128,
+    ) -> Vector:  # fmt: skip
+        derived = drawn("derived", 64)
+        key = blind.index_key(derived, tenant, places, spec)
+        return {
+            "name": title, "comment": comment, "expect": "equal", "derived": derived.hex(), "number": number,
+            "tenant": tenant, "places": places, "index": spec, "values": [value.hex() for value in values],
+            "bits": bits, "key": key.hex(), "stored": blind.blind(key, number, values, bits).hex(),
+        }  # fmt: skip
+
+    smith, day = b"sSmith", b"D1990-05-17"
+    return [
+        vector("exact", "the worked example", [smith], [name]),
+        vector("another-tenant", "the same value of another tenant", [smith], [name], tenant="clinic-b"),
+        vector("another-field", "the same value of another field", [smith], [("clinic.patient", "maiden")]),
+        vector("another-index", "the same value in another index of the field", [smith], [name], spec="folded"),
+        vector("another-secret", "another number alone changes the head alone", [smith], [name], number=6),
+        vector("several", "an index over two fields", [smith, day], [name, born]),
+        vector("shifted", "boundaries count", [b"sSmit", b"hD1990-05-17"], [name, born]),
+        vector("empty", "an empty text is a value", [b"s"], [name]),
+        vector("truncated", "12 bits", [smith], [name], spec="exact/12", bits=12),
+    ]
+
+
 ALL = {
     "context": context_vectors,
     "value": value_vectors,
@@ -318,6 +347,7 @@ ALL = {
     "edek": edek_vectors,
     "sealed": sealed_vectors,
     "event": event_vectors,
+    "index": index_vectors,
 }
 
 

@@ -144,8 +144,19 @@ async function event(v) {
   return text.encode(JSON.stringify(names.map((n) => found[n])));
 }
 
+// section 8
+async function index(v) {
+  const names = [v.tenant, v.index, ...v.places.flat()].map((p) => text.encode(p));
+  const wide = await subtle.importKey("raw", unhex(v.derived), { name: "HMAC", hash: "SHA-512" }, false, ["sign"]);
+  const key = new Uint8Array(await subtle.sign("HMAC", wide, canonical("cmk/index/1", ...names))).slice(0, 32);
+  const message = join(...v.values.map(unhex).flatMap((p) => [u32(0), u32(p.length), p]));
+  const cut = (await hmac(key, message)).slice(0, Math.ceil(v.bits / 8));
+  if (v.bits % 8) cut[cut.length - 1] &= 0xff << (8 - (v.bits % 8));
+  return join(u32(v.number), cut);
+}
+
 const context = async (v) => canonical(v.label, ...v.parts.map(unhex));
-const readers = { context, value, file, edek, sealed, event };
+const readers = { context, value, file, edek, sealed, event, index };
 const [kind, path] = process.argv.slice(2);
 for (const vector of JSON.parse(readFileSync(path, "utf-8"))) {
   try {

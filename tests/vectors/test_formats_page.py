@@ -37,6 +37,7 @@ def test_every_format_has_an_example() -> None:
     assert shown >= {
         ("context", "worked-example"), ("value", "row-bound"), ("file", "small"), ("edek", "two-level"),
         ("edek", "leased"), ("sealed", "kms"), ("event", "refused"),
+        ("index", "exact"),
     }  # fmt: skip
 
 

@@ -43,4 +43,4 @@ def _agree(name: str, vector: dict[str, Any], found: bytes) -> None:
     elif name == "sealed":
         assert found.decode() == vector["document"]
     else:
-        assert found.hex() == vector[{"context": "bytes", "edek": "dek"}.get(name, "plaintext")]
+        assert found.hex() == vector[{"context": "bytes", "edek": "dek", "index": "stored"}.get(name, "plaintext")]

@@ -1,0 +1,6 @@
+"""Search in encrypted fields: what an index may say is declared, `EncryptedField(…, index=[Exact(), Last(4)])`."""
+
+from encrypted_fields.search.capabilities import By, Capability, Exact, Folded, Last, Prefix, Unique
+from encrypted_fields.search.column import IndexColumn
+
+__all__ = ["By", "Capability", "Exact", "Folded", "IndexColumn", "Last", "Prefix", "Unique"]

@@ -1,0 +1,113 @@
+"""System checks of an index: a wrong declaration is told before it is deployed.
+
+E030 a source is no encrypted field of the model · E031 its type cannot be indexed · E032 sources of several tenants ·
+E033 the index works on text only · E034 two indexes answer the same lookup · E036 (with --database) rows that searches
+do not find
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.core import checks
+from django.db import DatabaseError, connections, models, router
+
+if TYPE_CHECKING:
+    from encrypted_fields.search.column import IndexColumn
+
+_UNORDERED = (models.JSONField,)
+_TEXT = (models.CharField, models.TextField, models.GenericIPAddressField)
+
+
+def problems(column: IndexColumn) -> list[checks.CheckMessage]:
+    if column.slot:
+        return []
+    here: dict[str, Any] = {one.name: one for one in column.model._meta.local_concrete_fields}
+    strange = [name for name in column.sources if not getattr(here.get(name), "cmk_encrypted", False)]
+    if strange:
+        return [
+            _error(
+                column,
+                "E030",
+                f"{', '.join(strange)} is no encrypted field of this model",
+                "Name encrypted fields of the same model; plain columns need no blind index.",
+            )
+        ]
+    found = []
+    fields = [here[name] for name in column.sources]
+    if any(isinstance(one.inner, _UNORDERED) or hasattr(one.inner, "base_field") for one in fields):
+        found.append(
+            _error(
+                column,
+                "E031",
+                "JSON and arrays have several forms of one value",
+                "Index a field that holds one plain value.",
+            )
+        )
+    if len({str(one.binding.tenant_from) for one in fields}) > 1:
+        found.append(
+            _error(column, "E032", "its fields belong to different tenants", "Give them the same tenant_from.")
+        )
+    if column.index.text_only and any(not isinstance(one.inner, _TEXT) for one in fields):
+        found.append(
+            _error(
+                column,
+                "E033",
+                f"{type(column.index).__name__} works on text",
+                "Use Exact(), or By() with a function of your own.",
+            )
+        )
+    found += _ambiguous(column)
+    return found
+
+
+@checks.register(checks.Tags.database)
+def check_filled(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
+    """`manage.py check --database default`: each row that has the values has its index."""
+    from encrypted_fields.search.refresh import index_columns, unfilled
+
+    found = []
+    for model in apps.get_models():
+        for column in index_columns(model):
+            for alias in databases or ():
+                if not router.allow_migrate_model(alias, model) or not model._meta.can_migrate(connections[alias]):
+                    continue
+                try:
+                    missing = model._base_manager.using(alias).filter(unfilled(column)).exists()
+                except DatabaseError:
+                    continue  # the table or the column is not there yet
+                if missing:
+                    found.append(
+                        _error(
+                            column,
+                            "E036",
+                            f"searches do not find some rows of {alias}",
+                            "Fill it with encrypted_fields.search.refresh.refresh_indexes.",
+                        )
+                    )
+    return found
+
+
+def _ambiguous(column: IndexColumn) -> list[checks.CheckMessage]:
+    if len(column.sources) > 1:
+        return []
+    others = [
+        one for one in column.fields[0].index_columns
+        if len(one.sources) == 1 and not one.slot and one is not column and one.index.lookups & column.index.lookups
+    ]  # fmt: skip
+    if not any(one.creation_counter < column.creation_counter for one in others):
+        return []
+    return [
+        _error(
+            column,
+            "E034",
+            f"{others[0].name} answers {', '.join(sorted(column.index.lookups))} already",
+            "Remove one of the two.",
+        )
+    ]
+
+
+def _error(column: IndexColumn, code: str, text: str, hint: str) -> checks.CheckMessage:
+    return checks.Error(f"{column.name} is an index: {text}", hint=hint, obj=column, id=f"encrypted_fields.{code}")

@@ -1,0 +1,65 @@
+"""Customers that can be searched, and orders that lead to them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import models
+
+from encrypted_fields import EncryptedField
+from encrypted_fields.search import By, Exact, Folded, IndexColumn, Last, Prefix, Unique
+
+
+def digits(value: Any) -> str | None:
+    found = "".join(one for one in str(value) if one.isdigit())
+    return found or None
+
+
+class Customer(models.Model):
+    """Every capability once, and one over two fields."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    tenant_id = models.CharField(max_length=40)
+    email = EncryptedField(models.EmailField(null=True, blank=True), index=[Exact(), Folded()])
+    phone = EncryptedField(
+        models.CharField(max_length=40, null=True, blank=True), index=[Last(4), By("digits", digits)]
+    )
+    name = EncryptedField(models.TextField(null=True, blank=True), index=[Prefix(3, folded=True)])
+    born = EncryptedField(models.DateField(null=True, blank=True), index=[Exact()])
+    city = EncryptedField(models.TextField(null=True, blank=True), index=[Exact(bits=6)])
+    login = EncryptedField(models.CharField(max_length=30, null=True, blank=True), index=[Unique(folded=True)])
+    number = EncryptedField(models.IntegerField(null=True, blank=True), index=[Unique()])
+    name_born = IndexColumn(["name", "born"], Exact())
+
+    cmk_tenant_from = "tenant_id"
+
+    class Meta:
+        app_label = "sample_app"
+
+
+class Order(models.Model):
+    """A key made by the database, a tenant at the end of a path."""
+
+    customer = models.ForeignKey(Customer, models.CASCADE, related_name="orders")
+    title = models.CharField(max_length=40)
+    place = EncryptedField(models.TextField(null=True), tenant_from="customer__tenant_id", index=[Exact()])
+
+    class Meta:
+        app_label = "sample_app"
+
+
+class Memo(models.Model):
+    """No tenant of its own: the active one. The index is inherited."""
+
+    topic = EncryptedField(models.CharField(max_length=30, null=True), index=[Exact()])
+    body = EncryptedField(models.TextField(null=True))
+    topic_body = IndexColumn(["topic", "body"], Exact())
+
+    class Meta:
+        abstract = True
+
+
+class PostIt(Memo):
+    class Meta:
+        app_label = "sample_app"
