@@ -148,7 +148,7 @@ class IndexColumn(_BinaryField):
     def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:
         if value is None and isinstance(compiler, SQLUpdateCompiler):
             raise FieldError(f"{self.name} is an index: it is written with {', '.join(self.sources)}")
-        return cast(str, super().get_placeholder(value, compiler, connection))
+        return cast(str, connection.ops.binary_placeholder_sql(value))
 
     @cached_property
     def _get_default(self) -> Any:
