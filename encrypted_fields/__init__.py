@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from encrypted_fields.ciphertext import ciphertext_for as ciphertext_for
     from encrypted_fields.ciphertext import sealed_rows as sealed_rows
     from encrypted_fields.fields.base import EncryptedField as EncryptedField
+    from encrypted_fields.fields.client_file import ClientSealedFileField as ClientSealedFileField
+    from encrypted_fields.fields.client_sealed import ClientSealed as ClientSealed
+    from encrypted_fields.fields.client_sealed import ClientSealedField as ClientSealedField
     from encrypted_fields.fields.file import EncryptedFileField as EncryptedFileField
     from encrypted_fields.fields.image import EncryptedImageField as EncryptedImageField
     from encrypted_fields.fields.sealed import Locked as Locked
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from encrypted_fields.opening import aopen as aopen
     from encrypted_fields.opening import decrypted as decrypted
     from encrypted_fields.policy import AccessRefused as AccessRefused
+    from encrypted_fields.recipients import Recipient as Recipient
     from encrypted_fields.reuse import reuse_keys as reuse_keys
     from encrypted_fields.tenancy import NoTenant as NoTenant
     from encrypted_fields.tenancy import TenantConflict as TenantConflict
@@ -50,12 +54,16 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AccessRefused": "policy",
+    "ClientSealed": "fields.client_sealed",
+    "ClientSealedField": "fields.client_sealed",
+    "ClientSealedFileField": "fields.client_file",
     "EncryptedField": "fields.base",
     "EncryptedFileField": "fields.file",
     "EncryptedImageField": "fields.image",
     "Locked": "fields.sealed",
     "NoTenant": "tenancy",
     "PlaintextField": "moving.plaintext",
+    "Recipient": "recipients",
     "Stored": "fields.stored",
     "TenantConflict": "tenancy",
     "acting": "tenancy",
@@ -98,6 +106,9 @@ _HOME |= dict.fromkeys(
 )
 __all__ = [
     "AccessRefused",
+    "ClientSealed",
+    "ClientSealedField",
+    "ClientSealedFileField",
     "EncryptedArrayField",
     "EncryptedBigIntegerField",
     "EncryptedBinaryField",
@@ -127,6 +138,7 @@ __all__ = [
     "Locked",
     "NoTenant",
     "PlaintextField",
+    "Recipient",
     "Stored",
     "TenantConflict",
     "acting",

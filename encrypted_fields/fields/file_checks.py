@@ -27,7 +27,7 @@ def problems(field: Any) -> list[checks.CheckMessage]:
 
 def _of_field(field: Any) -> list[tuple[str, str, str]]:
     found = []
-    if field.bind_row and not pk_is_client_made(field.model._meta.pk):
+    if field.bind_row and not hasattr(field, "recipients") and not pk_is_client_made(field.model._meta.pk):
         text = "bind_row=True needs a primary key that is known before the row is inserted"
         found.append(("E050", text, "Use a UUIDField with default=uuid.uuid4 as primary key, or leave bind_row out."))
     for option, source in (("tenant_from", tenant_source(field)), ("url_from", field.url_from)):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+
 from django import forms
 
-from examples.clinic.models import Attachment, Patient
+from examples.clinic.models import Attachment, Patient, Staff
 
 
 class PatientForm(forms.Form):
@@ -33,3 +36,30 @@ class AttachmentForm(forms.Form):
 
     def attachment(self, patient: Patient) -> Attachment:
         return Attachment(patient=patient, **self.cleaned_data)
+
+
+class SealedNoteForm(forms.ModelForm):
+    """For the doctors only: sealed in the browser, so that what is typed never comes here."""
+
+    class Meta:
+        model = Patient
+        fields = ("private_note", "private_file")
+
+
+class PublicKeyForm(forms.Form):
+    """The public half of a key pair that the browser has made."""
+
+    public_key = forms.CharField(max_length=44)
+
+    def clean_public_key(self) -> bytes:
+        try:
+            key = base64.b64decode(self.cleaned_data["public_key"], validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != 32:
+            raise forms.ValidationError("This is no public key.")
+        return key
+
+    def save_to(self, staff: Staff) -> None:
+        staff.public_key = self.cleaned_data["public_key"]
+        staff.save(update_fields=["public_key"])

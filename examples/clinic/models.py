@@ -1,4 +1,5 @@
-"""A clinic is a tenant. Its patients' names, birth dates, notes and files are encrypted under the clinic's own key."""
+"""A clinic is a tenant. Its patients' names, birth dates, notes and files are encrypted under the clinic's own key.
+What is for the doctors' eyes only is sealed in the browser, and not even this program can read it."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 
-from encrypted_fields import EncryptedField, EncryptedFileField
+from encrypted_fields import ClientSealedField, ClientSealedFileField, EncryptedField, EncryptedFileField, Recipient
 
 
 class Clinic(models.Model):
@@ -22,11 +23,12 @@ class Clinic(models.Model):
 
 
 class Staff(models.Model):
-    """Who works at which clinic."""
+    """Who works at which clinic. A doctor has a key pair, whose private half never comes here."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="staff")
     clinic = models.ForeignKey(Clinic, models.CASCADE)
+    public_key = models.BinaryField(null=True)
 
     def __str__(self) -> str:
         return f"{self.user} at {self.clinic}"
@@ -43,6 +45,10 @@ class Patient(models.Model):
     name = EncryptedField(models.CharField(max_length=200))
     born = EncryptedField(models.DateField("date of birth"))
     notes = EncryptedField(models.TextField(blank=True))
+    private_note = ClientSealedField("note", recipients="doctors", bind_row=True, null=True, blank=True)
+    private_file = ClientSealedFileField(
+        "file", recipients="doctors", bind_row=True, upload_to="sealed", unused="delete", null=True, blank=True
+    )
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -51,6 +57,11 @@ class Patient(models.Model):
 
     def __str__(self) -> str:
         return self.reference
+
+    def doctors(self) -> list[Recipient]:
+        """Those of the clinic who have made themselves a key."""
+        staff = Staff.objects.filter(clinic=self.clinic_id, public_key__isnull=False).select_related("user")
+        return [Recipient(one.user.get_username(), bytes(one.public_key or b"")) for one in staff]
 
 
 class Attachment(models.Model):

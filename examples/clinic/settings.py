@@ -22,12 +22,14 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "csp",
     "encrypted_fields",
     "examples.clinic",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -55,6 +57,7 @@ TEMPLATES = [
 DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{STATE}/clinic.sqlite3", base=Path.cwd())}
 MEDIA_ROOT = STATE / "files"
 STATIC_URL = "/static/"
+STATICFILES_DIRS = [("vendor", Path(__file__).resolve().parents[2] / "static" / "vendor")]  # libsodium
 STATIC_ROOT = env.text("STATIC_ROOT", "") or None
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 LOGIN_URL = "login"
@@ -62,6 +65,21 @@ LOGIN_REDIRECT_URL = "patients"
 LOGOUT_REDIRECT_URL = "login"
 SESSION_COOKIE_NAME = "clinic_session"  # cookies do not tell ports apart: the portal on this machine has its own
 CSRF_COOKIE_NAME = "clinic_csrf"
+# No inline script, no foreign host; 'wasm-unsafe-eval' lets libsodium be compiled, for what is sealed in the browser.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'", "'wasm-unsafe-eval'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+        "require-trusted-types-for": ["'script'"],
+        "trusted-types": ["'none'"],
+    }
+}
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

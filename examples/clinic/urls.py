@@ -5,13 +5,17 @@ from __future__ import annotations
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from examples.clinic import views
+from examples.clinic import sealed, views
 
 urlpatterns = [
     path("", views.patients, name="patients"),
     path("add/", views.add, name="add"),
     path("patients/<uuid:key>/", views.patient, name="patient"),
     path("attachments/<uuid:key>/", views.attachment, name="attachment"),
+    path("key/", sealed.my_key, name="my-key"),
+    path("patients/<uuid:key>/seal/", sealed.seal, name="seal"),
+    path("patients/<uuid:key>/sealed/", sealed.unseal, name="unseal"),
+    path("patients/<uuid:key>/sealed/file/", sealed.sealed_file, name="sealed-file"),
     path("login/", LoginView.as_view(template_name="clinic/login.html"), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
 ]

@@ -6,7 +6,16 @@ import uuid
 
 from django.db import models
 
-from encrypted_fields import EncryptedFileField, EncryptedImageField
+from encrypted_fields import (
+    ClientSealedField,
+    ClientSealedFileField,
+    EncryptedField,
+    EncryptedFileField,
+    EncryptedImageField,
+    Recipient,
+)
+
+READERS: list[Recipient] = []
 
 
 class Photo(models.Model):
@@ -32,3 +41,18 @@ class Receipt(models.Model):
 
     tenant_id = models.CharField(max_length=40)
     paper = EncryptedFileField(upload_to="receipts", tenant_from="tenant_id", max_length=60)
+
+
+class Estate(models.Model):
+    """Sealed in the browser, beside a value under the tenant's key."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    tenant_id = models.CharField(max_length=40)
+    title = EncryptedField(models.CharField(max_length=100))
+    will = ClientSealedField(recipients="readers", max_size=1000)
+    scan = ClientSealedFileField(recipients="readers", upload_to="wills", max_size=200_000, null=True, blank=True)
+
+    cmk_tenant_from = "tenant_id"
+
+    def readers(self) -> list[Recipient]:
+        return READERS

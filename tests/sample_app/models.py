@@ -10,11 +10,11 @@ from django.db import models
 
 from encrypted_fields import EncryptedDateField, EncryptedField, EncryptedFileField, EncryptedIntegerField
 from tests.sample_app.charts import Chart
-from tests.sample_app.filed import Photo, Receipt
+from tests.sample_app.filed import Estate, Photo, Receipt
 from tests.sample_app.moving import Mover
 from tests.sample_app.searchable import Customer, Order, PostIt
 
-__all__ = ["Chart", "Customer", "Mover", "Order", "Photo", "PostIt", "Receipt"]
+__all__ = ["Chart", "Customer", "Estate", "Mover", "Order", "Photo", "PostIt", "Receipt"]
 
 
 class Colour(models.TextChoices):
