@@ -12,8 +12,9 @@ class EncryptedFieldsConfig(AppConfig):
 
     def ready(self) -> None:
         from encrypted_fields import checks, fixtures
+        from encrypted_fields.moving import checks as moving_checks
 
-        assert checks  # imported for its registration
+        assert checks, moving_checks  # imported for their registration
         fixtures.register()
         if getattr(settings, "CMK_CELERY", False):
             from encrypted_fields import celery

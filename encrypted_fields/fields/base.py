@@ -76,10 +76,11 @@ class EncryptedField(_Field[_ST, _GT]):
         "on_locked",
     )
 
-    def __new__(cls, base_field: models.Field[_ST, _GT], *_: Any, state: str | None = None, **__: Any) -> Self:
+    def __new__(cls, base_field: models.Field[_ST, _GT], *_: Any, **options: Any) -> Self:
         if not isinstance(base_field, models.Field) or isinstance(base_field, (*_REFUSED, EncryptedField)):
             raise TypeError(f"EncryptedField wraps a plain field such as models.TextField(), not {base_field!r}")
-        return cast(Self, super().__new__(_class_for(cast(Any, type(base_field)), state is not None)))
+        moving = (options.get("plaintext"), options.get("state")) != (None, None)
+        return cast(Self, super().__new__(_class_for(cast(Any, type(base_field)), moving)))
 
     def __init__(
         self,

@@ -56,6 +56,11 @@ class MovingField(EncryptedField[_ST, _GT]):
         if self.column:
             setattr(cls, self.attname, _Attribute(self))
 
+    def check(self, **kwargs: Any) -> list[Any]:
+        from encrypted_fields.moving.checks import problems
+
+        return [*super().check(**kwargs), *problems(self)]
+
     # --- the inner field may be required, although the column is not yet
 
     def validate(self, value: Any, model_instance: models.Model | None) -> None:

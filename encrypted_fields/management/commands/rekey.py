@@ -1,0 +1,23 @@
+"""`manage.py rekey`: wrapped keys inside stored values are wrapped anew by today's primary configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from encrypted_fields.moving.choice import Group
+from encrypted_fields.moving.command import MovingCommand
+from encrypted_fields.moving.rekeying import Rekeying
+
+
+class Command(MovingCommand):
+    help = "Rekeys stored values through the proxy: their wrapped keys change, nothing is opened here."
+    moving = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--every", action="store_true", help="also what the primary configuration wrapped")
+
+    def job(self, group: Group, options: dict[str, Any]) -> Rekeying:
+        return Rekeying(group.table, group.fields, tenant=options["tenant"], every=options["every"])
