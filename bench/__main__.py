@@ -16,13 +16,16 @@ from rich.table import Table as Shown
 
 from bench.rounds import Table
 
+EXTRA = ("moving",)  # takes minutes: only by name
 PARTS = ("values", "files", "proxy", "limits", "rows")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures what encryption costs here.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller sizes")
-    parser.add_argument("part", nargs="*", choices=[*PARTS, []], help=f"of {', '.join(PARTS)}; all if none is named")
+    parser.add_argument(
+        "part", nargs="*", choices=[*PARTS, *EXTRA, []], help=f"of {', '.join(PARTS)}; all if none is named"
+    )
     options = parser.parse_args()
     console = Console(width=110 if not sys.stdout.isatty() else None)
     start, found = time.monotonic(), {}

@@ -28,7 +28,10 @@ COMMAND = [sys.executable, "manage.py", "encrypt_existing", "--model", "sample_a
 
 @dataclass
 class Outcome:
-    """`lost`: rows whose value is not what was written last. `doubled`: values that hold ciphertext. Peaks in MiB."""
+    """`lost`: rows whose value is not what was written last. `doubled`: values that hold ciphertext.
+
+    `samples`: of the run that was not killed, (seconds, rows sealed so far, peak of its memory in MiB).
+    """
 
     rows: int
     kills: int = 0
@@ -37,7 +40,17 @@ class Outcome:
     doubled: int = 0
     left: int = 0
     seconds: float = 0.0  # of the runs of the command, all together
-    peaks: dict[int, float] = field(default_factory=dict)  # rows sealed so far: peak of the process that did
+    samples: list[tuple[float, int, float]] = field(default_factory=list)
+
+    def peak_at(self, sealed: int) -> float:
+        return next((peak for _, done, peak in self.samples if done >= sealed), 0.0)
+
+    @property
+    def rate(self) -> float:
+        """Rows a second, from the first row that the last run sealed to its end."""
+        first = next((one for one in self.samples if one[1] > self.samples[0][1]), self.samples[0])
+        last = self.samples[-1]
+        return (last[1] - first[1]) / max(last[0] - first[0], 0.001)
 
 
 class Soak:
@@ -69,7 +82,9 @@ class Soak:
             for number in range(kills):
                 self._backfill(outcome, until=(number + 1) * self.rows // (5 * kills))
             self._backfill(outcome)
+            samples = list(outcome.samples)
         self._backfill(outcome)  # what the code of the deploy before wrote since
+        outcome.samples = samples
         self._judge(outcome, said)
         return outcome
 
@@ -82,8 +97,8 @@ class Soak:
                 while child.poll() is None:
                     done = self._sealed(connection)
                     peak = _peak(child.pid)
-                    if peak:
-                        outcome.peaks[done // 50_000 * 50_000 if done >= 50_000 else done // 1000 * 1000] = peak
+                    if peak and until is None and done < self.rows:
+                        outcome.samples.append((time.monotonic() - start, done, peak))
                     if until is not None and done >= until:
                         child.kill()
                         outcome.kills += 1
