@@ -14,7 +14,7 @@ from encrypted_fields.conf import BATCH
 from encrypted_fields.core.aead import ValueKey
 from encrypted_fields.core.errors import WITHDRAWN, CmkError
 from encrypted_fields.core.memory import wipe
-from encrypted_fields.core.protocol import Metadata
+from encrypted_fields.core.protocol import Metadata, WrappedKey
 from encrypted_fields.policy import decide, permit
 from encrypted_fields.tenancy import metadata
 
@@ -32,26 +32,33 @@ class RowKey(NamedTuple):
     edek: bytes
 
 
-@_asks
 def new_keys(tenant: str, count: int, *, label: str, object_id: str | None = None) -> list[RowKey]:
-    """`count` new keys in ceil(count / 1,000) calls. Raises the first failure: without all keys nothing is written."""
-    api, keys = client.current(), list[RowKey]()
+    """`fresh_keys`, all of them at once."""
+    return list(fresh_keys(tenant, count, label=label, object_id=object_id))
+
+
+@_asks
+def fresh_keys(tenant: str, count: int, *, label: str, object_id: str | None = None) -> Iterator[RowKey]:
+    """`count` new keys in ceil(count / 1,000) calls. Raises the first failure: without all keys none is given.
+
+    One ready key at a time, as in `open_keys`.
+    """
+    api, wrapped = client.current(), list[WrappedKey | CmkError]()
     about = permit(metadata(tenant, label, object_id), "encrypt")
-    for start in range(0, count, BATCH):
-        size = min(BATCH, count - start)
+    try:
         with _heard(tenant):
-            wrapped = [api.wrap(about)] if count == 1 else api.batch_wrap(about, size)
-        failure = next((one for one in wrapped if isinstance(one, CmkError)), None)
+            for start in range(0, count, BATCH):
+                wrapped += [api.wrap(about)] if count == 1 else api.batch_wrap(about, min(BATCH, count - start))
+                for one in wrapped[start:]:
+                    if isinstance(one, CmkError):
+                        raise one
         for one in wrapped:
             if not isinstance(one, CmkError):
-                if failure is None:
-                    keys.append(RowKey(_ready(one.dek), one.edek))
-                else:
-                    wipe(one.dek)
-        if failure is not None:
-            with _heard(tenant):
-                raise failure
-    return keys
+                yield RowKey(ValueKey(one.dek), one.edek)
+    finally:
+        for one in wrapped:
+            if not isinstance(one, CmkError):
+                wipe(one.dek)
 
 
 @_asks
@@ -137,11 +144,3 @@ def _heard(tenant: str) -> Iterator[None]:
     except WITHDRAWN:
         reuse.refused(tenant)
         raise
-
-
-def _ready(dek: bytearray) -> ValueKey:
-    # OpenSSL copies the key into its own context, which it cleanses when the ValueKey is freed.
-    try:
-        return ValueKey(dek)
-    finally:
-        wipe(dek)

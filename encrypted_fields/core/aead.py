@@ -15,7 +15,24 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 OVERHEAD = NONCE_BYTES + TAG_BYTES
 
+_DRAWN = 64
 _random: Callable[[int], bytes] = os.urandom  # the one seam for randomness
+
+
+class Nonces:
+    """Random nonces for the seals of one statement: drawn from the system many at a time, each given once."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left: list[bytes] = []
+
+    def take(self) -> bytes:
+        left = self._left
+        if not left:
+            drawn = _random(NONCE_BYTES * _DRAWN)
+            left += [drawn[at : at + NONCE_BYTES] for at in range(0, len(drawn), NONCE_BYTES)]
+        return left.pop()
 
 
 class ValueKey:
@@ -31,9 +48,9 @@ class ValueKey:
             raise ValueError("a data key is exactly 32 bytes")
         self._aead = AESGCM(key)
 
-    def seal(self, plaintext: bytes, aad: bytes) -> bytes:
+    def seal(self, plaintext: bytes, aad: bytes, nonces: Nonces | None = None) -> bytes:
         """`nonce(12) ‖ ciphertext ‖ tag(16)`."""
-        return self._seal_with(plaintext, aad, _random(NONCE_BYTES))
+        return self._seal_with(plaintext, aad, _random(NONCE_BYTES) if nonces is None else nonces.take())
 
     def open(self, sealed: bytes | memoryview, aad: bytes) -> bytes:
         """The plaintext. InvalidCiphertext for anything that this key and this `aad` did not seal."""

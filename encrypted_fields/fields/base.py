@@ -254,15 +254,19 @@ class EncryptedField(_Field[_ST, _GT]):
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         """The value with its row, to be sealed when the whole statement is known; unopened bytes as they are."""
-        unopened = isinstance(model_instance.__dict__.get(self.attname), Sealed | Locked)
-        if type(self.inner).pre_save is not models.Field.pre_save and (
-            not unopened or getattr(self, "auto_now", False)
-        ):
+        value = model_instance.__dict__.get(self.attname)
+        if type(value) is str and self._saves_as_it_is:
+            return Pending(self, model_instance, value)
+        if not self._saves_as_it_is and (not isinstance(value, Sealed | Locked) or getattr(self, "auto_now", False)):
             super().pre_save(model_instance, add)  # may set the attribute, as auto_now does
         value = value_to_seal(self, model_instance, add)
         if isinstance(value, Sealed | Stored):
             return Kept(self, model_instance, value) if self.index_columns and self.state is None else value
         return None if value is None else Pending(self, model_instance, value)
+
+    @cached_property
+    def _saves_as_it_is(self) -> bool:
+        return type(self.inner).pre_save is models.Field.pre_save
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
         if value is None or isinstance(value, Pending | Kept):

@@ -52,10 +52,14 @@ class Binding:
 
     def seal(self, plaintext: bytes, key: ValueKey, edek: bytes, tenant: str, row: bytes | None) -> bytes:
         """core.envelope.seal with the associated data prepared once per tenant; a test holds the two equal."""
+        return self.heads(edek)[row is not None] + key.seal(plaintext, self._aad(tenant, row))
+
+    def heads(self, edek: bytes) -> tuple[bytes, bytes]:
+        """What a stored value begins with, up to its nonce: without its row, and bound to it."""
         if not 0 < len(edek) <= MAX_EDEK:
             raise ValueError(f"an EDEK is 1 to {MAX_EDEK} bytes long")
-        head = _FREE if row is None else _BOUND
-        return head + len(edek).to_bytes(2, "big") + edek + key.seal(plaintext, self._aad(tenant, row))
+        sized = len(edek).to_bytes(2, "big") + edek
+        return _FREE + sized, _BOUND + sized
 
     def open(self, stored: bytes, key: ValueKey, tenant: str, row: bytes | None) -> bytes:
         """The plaintext; InvalidCiphertext for anything that was not sealed for this place. `stored` passed `edek_of`;
@@ -79,6 +83,8 @@ class Binding:
     def row_part(self, pk: object) -> bytes:
         """The row as the last part of the associated data, for a value that was sealed with its row, whatever the
         field says today."""
+        if type(pk) is uuid.UUID:
+            return _UUID_ROW + pk.bytes
         row = row_bytes(self.pk, pk)
         return len(row).to_bytes(4, "big") + row
 

@@ -101,12 +101,20 @@ class FieldCodec:
         # by its shape: to import ArrayField is to need psycopg
         items: Any = getattr(inner, "base_field", None) if hasattr(inner, "size") else None
         self.items = None if items is None else FieldCodec(items)
+        kind = type(inner)
+        # Such a field stores a str as it is.
+        self.text = kind.get_prep_value in (
+            models.CharField.get_prep_value,
+            models.TextField.get_prep_value,
+        ) and kind.to_python in (models.CharField.to_python, models.TextField.to_python)
 
     def dump(self, value: object) -> bytes:
         """The inner field converts first ("12" in an IntegerField is 12), as it does for a column of its own.
 
         ValueError, without the value, for what it does not take.
         """
+        if self.text and type(value) is str:
+            return TEXT + value.encode("utf-8", "surrogatepass")
         try:
             return self._dump(value)
         except (TypeError, ValueError, ArithmeticError, ValidationError):

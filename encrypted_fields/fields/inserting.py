@@ -83,10 +83,10 @@ def _insert_then_update(compiler: Any, rows: list[models.Model], pk: Any, return
         else:  # MySQL: one by one, as it tells the last key only
             found, objs = [], query.objs
             for query.objs in [[one] for one in objs]:
-                compiler.__dict__.pop("cmk_rows", None)  # the keys of the row before
+                compiler.__dict__.pop("cmk_statement", None)  # the keys of the row before
                 _take_keys(query.objs, pk, [pk], execute(compiler, [pk]))
             query.objs = objs
-            compiler.__dict__.pop("cmk_rows", None)
+            compiler.__dict__.pop("cmk_statement", None)
         _fill(compiler, pk, waiting)
     return found
 

@@ -7,20 +7,26 @@ have been prepared. There the rows of an INSERT are `compiler.query.objs` and th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import FieldError
 from django.db import models
 from django.db.models.constants import OnConflict
-from django.db.models.expressions import Value
+from django.db.models.expressions import DatabaseDefault, Value
 from django.db.models.sql.compiler import SQLInsertCompiler, SQLUpdateCompiler
 
+from encrypted_fields.core.aead import Nonces
+from encrypted_fields.fields.binding import Binding
 from encrypted_fields.fields.sealed import Locked, Sealed
 from encrypted_fields.fields.stored import Stored
-from encrypted_fields.keys import RowKey, new_keys
+from encrypted_fields.keys import RowKey, fresh_keys
 
 if TYPE_CHECKING:
     from encrypted_fields.fields.base import EncryptedField
+
+
+_NOT_PLAIN = frozenset({type(None), Sealed, Locked, Stored})
 
 
 def value_to_seal(field: EncryptedField[Any, Any], instance: models.Model, add: bool) -> Any:
@@ -62,51 +68,113 @@ class Pending:
         self.field, self.instance, self.value = field, instance, value
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        binding = self.field.binding
-        groups: dict[Any, dict[int, _Row]] = compiler.__dict__.setdefault("cmk_rows", {})
-        group = binding.tenant_from, binding.own_label
-        rows = groups.get(group)
-        if rows is None:
-            rows = groups[group] = _rows(compiler, self)
-        (key, edek), tenant = rows[id(self.instance)]
-        row = binding.row(self.instance.__dict__[binding.pk.attname])
-        return parameter(binding.seal(self.field.codec.dump(self.value), key, edek, tenant, row), connection)
+        statement: Statement | None = compiler.__dict__.get("cmk_statement")
+        if statement is None:
+            statement = compiler.cmk_statement = Statement(compiler, connection)
+        return statement.parameter(self)
 
     def __repr__(self) -> str:
         return "<Pending>"
 
 
-class _Row(NamedTuple):
-    key: RowKey
-    tenant: str
+class Statement:
+    """One INSERT or UPDATE: it is sealed at the first question, row by row, with all keys from one call."""
+
+    def __init__(self, compiler: Any, connection: Any) -> None:
+        self._query, self._connection = compiler.query, connection
+        self._inserts = isinstance(compiler, SQLInsertCompiler)
+        # psycopg spends more on a placeholder than on what it stands for; hex is safe in any literal
+        self._literal = connection.vendor == "postgresql" and self._inserts and len(self._query.objs) > 1
+        self._nonces = Nonces()
+        self._sealed: dict[int, dict[str, bytes]] = {}  # by row, then by attribute
+        self._seen: set[Any] = set()
+        self._kept: dict[int, tuple[RowKey, str]] = {}  # of rows whose primary key the database is about to make
+
+    def parameter(self, pending: Pending) -> tuple[str, list[Any]]:
+        stored = self._stored(pending)
+        return (f"decode('{stored.hex()}', 'hex')", []) if self._literal else parameter(stored, self._connection)
+
+    def _stored(self, pending: Pending) -> bytes:
+        field, row = pending.field, pending.instance
+        binding: Binding = field.binding
+        group = binding.tenant_from, binding.own_label
+        if group not in self._seen:
+            self._seen.add(group)
+            if self._inserts:
+                fields = [
+                    one for one in self._query.fields if is_encrypted(one) and one.binding.shares_key_with(binding)
+                ]
+                _refuse_upsert(self._query, fields)
+                self._seal(fields, self._query.objs)
+            else:
+                values = [one for _, _, one in self._query.values if isinstance(one, Pending)]
+                self._seal([one.field for one in values if one.field.binding.shares_key_with(binding)], [row])
+        found = self._sealed.get(id(row), {}).get(field.attname)
+        if found is None or _plain(row.__dict__.get(field.attname)) is not pending.value:
+            return self._one(pending)
+        return found
+
+    def _seal(self, fields: list[Any], rows: Iterable[models.Model]) -> None:
+        """`fields` share the key of their row."""
+        binding: Binding = fields[0].binding
+        names = [one.attname for one in fields]
+        wanted: dict[str, list[models.Model]] = {}
+        for row in rows:
+            data = row.__dict__
+            for name in names:
+                if type(data.get(name)) not in _NOT_PLAIN:
+                    wanted.setdefault(binding.tenant_of(row), []).append(row)
+                    break
+        binds = any(one.binding.binds_row for one in fields)
+        for tenant, members in wanted.items():
+            plans = [
+                (one.attname, one.codec.dump, one.binding.prefix(tenant, one.binding.binds_row), one.binding.binds_row)
+                for one in fields
+            ]
+            for row, (key, edek) in zip(members, self._keys(binding, tenant, members), strict=True):
+                free, bound = binding.heads(edek)
+                data, found, place = row.__dict__, self._sealed.setdefault(id(row), {}), b""
+                if binds:
+                    pk = data[binding.pk.attname]
+                    if pk is None or isinstance(pk, DatabaseDefault):
+                        self._kept[id(row)] = RowKey(key, edek), tenant
+                    else:
+                        place = binding.row_part(pk)
+                for name, dump, prefix, here in plans:
+                    value = data.get(name)
+                    if type(value) is Value:
+                        value = value.value
+                    if type(value) in _NOT_PLAIN:
+                        continue
+                    if here and place:
+                        found[name] = bound + key.seal(dump(value), prefix + place, self._nonces)
+                    elif not here:
+                        found[name] = free + key.seal(dump(value), prefix, self._nonces)
+
+    def _one(self, pending: Pending) -> bytes:
+        """A value that its row does not show, as a fixture may have it, or whose row has just got its key."""
+        field, row = pending.field, pending.instance
+        binding: Binding = field.binding
+        if id(row) in self._kept:
+            (key, edek), tenant = self._kept[id(row)]
+        else:
+            tenant = binding.tenant_of(row)
+            ((key, edek),) = self._keys(binding, tenant, [row])
+        place = binding.row(getattr(row, binding.pk.attname))
+        return binding.seal(field.codec.dump(pending.value), key, edek, tenant, place)
+
+    def _keys(self, binding: Binding, tenant: str, rows: list[models.Model]) -> Iterator[RowKey]:
+        pk = rows[0].pk
+        about = str(pk) if len(rows) == 1 and pk is not None else None
+        return fresh_keys(tenant, len(rows), label=binding.label, object_id=about)
 
 
-def _rows(compiler: Any, first: Pending) -> dict[int, _Row]:
-    """Key and tenant of each row of the statement that has something to seal; for the fields that take their tenant
-    from where `first` does and share its key."""
-    query, binding = compiler.query, first.field.binding
-    instances: list[models.Model] = []
-    if isinstance(compiler, SQLInsertCompiler):
-        fields = [one for one in query.fields if is_encrypted(one) and one.binding.shares_key_with(binding)]
-        _refuse_upsert(query, fields)
-        instances = [one for one in query.objs if any(needs_key(one.__dict__.get(f.attname)) for f in fields)]
-    if not any(one is first.instance for one in instances):
-        instances.append(first.instance)
-    wanted: dict[str, list[models.Model]] = {}
-    for one in instances:
-        wanted.setdefault(binding.tenant_of(one), []).append(one)
-    rows: dict[int, _Row] = {}
-    for tenant, members in wanted.items():
-        pk = members[0].pk
-        about = str(pk) if len(members) == 1 and pk is not None else None
-        keys = new_keys(tenant, len(members), label=binding.label, object_id=about)
-        for one, key in zip(members, keys, strict=True):
-            rows[id(one)] = _Row(key, tenant)
-    return rows
+def _plain(value: Any) -> Any:
+    return value.value if type(value) is Value else value
 
 
 def needs_key(value: Any) -> bool:
-    return value is not None and not isinstance(value, Sealed | Locked | Stored)
+    return type(value) not in _NOT_PLAIN
 
 
 def is_encrypted(field: Any) -> bool:
@@ -168,5 +236,6 @@ class Rewritten:
 
 
 def parameter(stored: bytes, connection: Any) -> tuple[str, list[Any]]:
-    value = connection.Database.Binary(stored)
+    # psycopg takes bytes as they are: its Binary() costs twice as much and sends the same
+    value = stored if connection.vendor == "postgresql" else connection.Database.Binary(stored)
     return connection.ops.binary_placeholder_sql(value), [value]
