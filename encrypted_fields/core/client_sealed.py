@@ -2,7 +2,7 @@
 
     "CMKE" ‖ version(1) = 1 ‖ kind ‖ binding ‖ u8 n ‖ n × (key id(16) ‖ box(80)) ‖ header(24) ‖ chunks
 
-docs/formats.md section 8. No cryptography here, and no key: encrypted_fields never opens these.
+docs/formats.md section 9. No cryptography here, and no key: encrypted_fields never opens these.
 """
 
 from __future__ import annotations

@@ -7,12 +7,13 @@ from typing import Any
 from django.contrib import messages
 from django.db import transaction
 from django.db.models import Count
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
 from encrypted_fields import Locked
 from encrypted_fields.core.errors import CmkError, KmsRefused
+from encrypted_fields.http import encrypted_response
 from examples.clinic.forms import AttachmentForm, PatientForm
 from examples.clinic.models import Attachment, Clinic, Patient
 from examples.clinic.outage import RETRY
@@ -55,12 +56,12 @@ def add(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
-def attachment(request: HttpRequest, key: Any) -> HttpResponse:
-    """A file, decrypted while it is sent; always as a download, since it came from outside."""
+def attachment(request: HttpRequest, key: Any) -> HttpResponseBase:
+    """A file, decrypted while it is sent, whole or in ranges; always as a download, since it came from outside."""
     clinic = _clinic(request)
     found = get_object_or_404(Attachment, pk=key, patient__clinic=clinic)
     try:
-        return FileResponse(found.file.open("rb"), as_attachment=True, filename=found.title)
+        return encrypted_response(request, found.file, filename=found.title)
     except KmsRefused:
         return _page(request, "withdrawn", clinic, status=403, notice=NOTICE.format(clinic.title))
 

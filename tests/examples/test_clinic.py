@@ -80,6 +80,9 @@ def test_a_file_is_stored_encrypted_and_comes_back_whole(tsp: MemoryTsp, tmp_pat
     reply = north.get(f"/attachments/{Attachment.objects.get().pk}/")
     assert b"".join(reply.streaming_content) == letter
     assert reply["Content-Disposition"] == 'attachment; filename="Letter"'
+    part = north.get(f"/attachments/{Attachment.objects.get().pk}/", headers={"Range": "bytes=70000-70009"})
+    assert (part.status_code, b"".join(part.streaming_content)) == (206, letter[70_000:70_010])
+    assert part["Cache-Control"] == "private, no-store"
     stored = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert stored
     assert not [content for content in stored if b"colleague" in content]

@@ -1,4 +1,4 @@
-"""Sealing and opening as the browser does it, written a second time with PyNaCl from docs/formats.md section 8."""
+"""Sealing and opening as the browser does it, written a second time with PyNaCl from docs/formats.md section 9."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-FILES = ("context", "value", "file", "edek", "sealed", "event", "index")
+FILES = ("context", "value", "file", "edek", "sealed", "event", "client", "index")
 
 
 def load(name: str) -> list[dict[str, Any]]:

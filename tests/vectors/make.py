@@ -368,7 +368,9 @@ def _box(document: bytes, public: bytes, ephemeral: bytes | None = None) -> byte
 
 
 def main(folder: Path) -> None:
-    for name, make in ALL.items():
+    from tests.vectors.make_client import client_vectors
+
+    for name, make in {**ALL, "client": client_vectors}.items():
         lines = ",\n".join(json.dumps(vector, ensure_ascii=False) for vector in make())
         (folder / f"{name}.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 

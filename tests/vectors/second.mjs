@@ -155,8 +155,28 @@ async function index(v) {
   return join(u32(v.number), cut);
 }
 
+// section 9, by the very module that the browser runs
+async function client(v) {
+  globalThis.sodium = createRequire(import.meta.url)("libsodium-wrappers");
+  await sodium.ready;
+  const { open } = await import("../../encrypted_fields/static/encrypted_fields/js/envelope.js");
+  const privateKey = unhex(v.private_key), publicKey = sodium.crypto_scalarmult_base(privateKey);
+  const key = { id: hex(await digest(publicKey)).slice(0, 32), publicKey, privateKey };
+  let found;
+  try {
+    found = open(unhex(v.sealed), key, place(v, "cmk/client/1"));
+  } catch (error) {
+    need(!/cannot be opened|not sealed for/.test(error.message));
+    throw error;
+  }
+  need(found.bound === (v.row !== null));
+  if ("text" in found) return text.encode(found.text);
+  need(found.name === v.filename && found.type === "text/plain");
+  return new Uint8Array(await found.blob.arrayBuffer());
+}
+
 const context = async (v) => canonical(v.label, ...v.parts.map(unhex));
-const readers = { context, value, file, edek, sealed, event, index };
+const readers = { context, value, file, edek, sealed, event, index, client };
 const [kind, path] = process.argv.slice(2);
 for (const vector of JSON.parse(readFileSync(path, "utf-8"))) {
   try {

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey
 
 from encrypted_fields.core import blind, envelope
 from encrypted_fields.core.aead import ValueKey
+from encrypted_fields.core.client_sealed import shape_of
 from encrypted_fields.core.context import KeyContext, ValueContext, canonical
 from encrypted_fields.core.errors import InvalidCiphertext, KmsError
 from encrypted_fields.core.memory import SecretBytes
 from encrypted_fields.core.stream import OpeningReader
+from tests.support import client_sealing
 from tests.vectors import corpus, make
 from tsp import edek
 from tsp.contract import events, sealed, tenant
@@ -120,6 +124,26 @@ def test_index(vector: Vector) -> None:
     key = blind.index_key(bytes.fromhex(vector["derived"]), vector["tenant"], places, vector["index"])
     values = [bytes.fromhex(value) for value in vector["values"]]
     assert blind.blind(key, vector["number"], values, vector["bits"]).hex() == vector["stored"]
+
+
+@each("client")
+def test_sealed_in_the_browser(vector: Vector) -> None:
+    """By the reading side that is written with PyNaCl; what it opens has a shape, which the library reads."""
+    data, key = bytes.fromhex(vector["sealed"]), PrivateKey(bytes.fromhex(vector["private_key"]))
+
+    def opened() -> client_sealing.Content:
+        return client_sealing.unseal(data, key, _place(vector).aad("cmk/client/1"))
+
+    if vector["expect"] == "opens":
+        found = opened()
+        assert vector.get("plaintext") == found.data.hex() or _sha256(found.data) == vector["plaintext_sha256"]
+        assert (found.name, found.bound) == (vector.get("filename", ""), vector["row"] is not None)
+        shape = shape_of(data)
+        assert client_sealing.key_id(key) in shape.recipients
+        assert shape.size == (len(found.data) if found.name else len(client_sealing.padded(found.data, 64)))
+    else:
+        with pytest.raises((CryptoError, RuntimeError, KeyError, ValueError)):
+            opened()
 
 
 @pytest.mark.parametrize("name", corpus.FILES)

@@ -1,4 +1,4 @@
-// What is sealed in one browser and opened in another: docs/formats.md section 8. libsodium is the global `sodium`.
+// What is sealed in one browser and opened in another: docs/formats.md section 9. libsodium is the global `sodium`.
 
 const MAGIC = [67, 77, 75, 69, 1]; // "CMKE", version 1
 const TEXT = 0;
@@ -20,7 +20,6 @@ export function sealText(text, recipients, place, bound) {
   const sealed = join([stream.head, stream.push(padded, true)]);
   sodium.memzero(plain);
   sodium.memzero(padded);
-  stream.end();
   return sealed;
 }
 
@@ -33,7 +32,6 @@ export async function sealFile(file, recipients, place, bound) {
     parts.push(stream.push(piece, at + CHUNK >= file.size));
     sodium.memzero(piece);
   }
-  stream.end();
   return new Blob(parts, { type: "application/octet-stream" });
 }
 
@@ -101,7 +99,6 @@ function begin(kind, recipients, place, bound) {
     head: join([fixed, ...boxes, header]),
     push: (bytes, last) =>
       sodium.crypto_secretstream_xchacha20poly1305_push(state, bytes, known, last ? FINAL() : MESSAGE()),
-    end: () => {}, // the state belongs to libsodium, which frees it with the page
   };
 }
 
@@ -125,5 +122,6 @@ function file(body, pull) {
     parts.push(pull(body.subarray(at, at + CHUNK + TAG), last));
     if (!parts.at(-1).length && parts.length > 1) throw new Error(BROKEN);
   }
-  return { name, type, blob: new Blob(parts, { type }) };
+  // whatever the sender called it, a page of this site must not come out of it
+  return { name, type, blob: new Blob(parts, { type: "application/octet-stream" }) };
 }
