@@ -30,7 +30,7 @@ def groups(
 
     ValueError for a name that means nothing.
     """
-    for model in [_model(name) for name in names] or _models():
+    for model in chosen_models(names):
         chosen = list(_fields(model, fields, moving))
         missing = set(fields) - {field.name for field in chosen}
         if names and missing:
@@ -41,8 +41,10 @@ def groups(
                 yield from _together(Table(model, using), chosen)
 
 
-def _models() -> list[type[models.Model]]:
-    return [model for model in apps.get_models(include_auto_created=True) if not model._meta.proxy]
+def chosen_models(names: Sequence[str]) -> list[type[models.Model]]:
+    """All that have a table of their own, unless some are named."""
+    found = apps.get_models(include_auto_created=True)
+    return [_model(name) for name in names] or [model for model in found if not model._meta.proxy]
 
 
 def _model(name: str) -> type[models.Model]:

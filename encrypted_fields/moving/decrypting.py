@@ -95,9 +95,14 @@ class Decryption:
                 continue
             clear = field.clear.get_db_prep_save(value, self.table.connection)
             rows.append((clear, raw_pk, self.table.bytes(stored)))
-        write = [(field.clear, True), *([(field, False)] if field.state == PLAINTEXT else [])]
+        write = [(field.clear, True), *(self._gone(field) if field.state == PLAINTEXT else [])]
         tally.swapped(len(rows), self.table.swap(write, [(field, True), (field.clear, False)], rows))
 
     def _drop(self, field: Any, cells: list[tuple[Any, bytes]], tally: Tally) -> None:
         rows = [(raw_pk, self.table.bytes(stored)) for raw_pk, stored in cells]
-        tally.swapped(len(rows), self.table.swap([(field, False)], [(field, True)], rows))
+        tally.swapped(len(rows), self.table.swap(self._gone(field), [(field, True)], rows))
+
+    @staticmethod
+    def _gone(field: Any) -> list[tuple[Any, bool]]:
+        """The ciphertext, and what indexes it."""
+        return [(field, False), *((column, False) for column in field.index_columns)]

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from encrypted_fields.core.errors import CmkError, InvalidCiphertext
+from django.db import IntegrityError
+
+from encrypted_fields.core.errors import WITHDRAWN, CmkError, InvalidCiphertext
 from encrypted_fields.moving import DUAL, PLAINTEXT
+from encrypted_fields.moving.indexes import IndexValues
 from encrypted_fields.moving.page import Tenants, keys_to_open, keys_to_seal, opened
 from encrypted_fields.moving.table import Table
 from encrypted_fields.moving.tally import Tally
@@ -42,6 +45,7 @@ class Encryption:
                 raise ValueError(f"{field.name} says state={PLAINTEXT!r}: deploy state={DUAL!r} first")
         self.table, self.fields, self.verify = table, fields, verify
         self.binding = fields[0].binding
+        self.indexes = IndexValues(table)
         self.tenants = Tenants(table, self.binding, tenant)
         condition, self.params = self.tenants.condition()
         self.where = f"({' OR '.join(map(self._pending, fields))}) AND {condition}"
@@ -61,6 +65,8 @@ class Encryption:
             total.overtaken = tally.overtaken
             if dry_run or not tally.overtaken:
                 break
+        if not dry_run:
+            self.indexes.fill_compound(self.fields, self.tenants.only)
         return total
 
     def _pass(self, report: Report, dry_run: bool) -> Tally:
@@ -141,13 +147,28 @@ class Encryption:
             if one.tenant in refused:
                 tally.leave(type(refused[one.tenant]).__name__, pks[one.number])
                 continue
+            try:
+                found = self.indexes.values(one.field, data, one.tenant)
+            except WITHDRAWN as error:
+                tally.leave(type(error).__name__, pks[one.number])
+                continue
             key, edek = keys[one.number]
             stored = one.field.binding.seal(data, key, edek, one.tenant, one.field.binding.row(pks[one.number]))
             before = [] if one.stored is None else [self.table.bytes(one.stored)]
             swaps.setdefault((one.field, one.stored is not None), []).append(
-                (self.table.bytes(stored), page[one.number][0], *before, one.clear)
+                (self.table.bytes(stored), *found, page[one.number][0], *before, one.clear)
             )
         for (field, sealed_before), rows in swaps.items():
-            write = [(field, True)] if field.state == DUAL else [(field, True), (field.clear, False)]
-            done = self.table.swap(write, [(field, sealed_before), (field.clear, True)], rows)
-            tally.swapped(len(rows), done)
+            write = [(field, True), *((column, True) for column in self.indexes.columns(field))]
+            write += [] if field.state == DUAL else [(field.clear, False)]
+            self._swap(write, [(field, sealed_before), (field.clear, True)], rows, tally)
+
+    def _swap(self, write: list[tuple[Any, bool]], expect: list[tuple[Any, bool]], rows: Any, tally: Tally) -> None:
+        try:
+            tally.swapped(len(rows), self.table.swap(write, expect, rows))
+        except IntegrityError:  # a unique index: find the rows that are alike
+            if len(rows) == 1:
+                tally.leave("not unique", self.table.value(self.table.pk, rows[0][sum(given for _, given in write)]))
+                return
+            for row in rows:
+                self._swap(write, expect, [row], tally)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.core.exceptions import FieldError, ValidationError
 from django.db import IntegrityError, models
 from django.db.models.expressions import Col
+from django.db.models.lookups import IsNull
+from django.db.models.sql.where import AND, OR, WhereNode
 
 from encrypted_fields.fields.base import EncryptedField
 from encrypted_fields.fields.columns import EncryptedCol, refused
@@ -19,6 +21,7 @@ from encrypted_fields.fields.writing import Pending
 from encrypted_fields.moving import DUAL, ENCRYPTED, PLAINTEXT, STATES, PlaintextLeft
 from encrypted_fields.moving.plaintext import PlaintextField
 from encrypted_fields.moving.writing import Both
+from encrypted_fields.search.lookups import answering
 
 _ST = TypeVar("_ST")
 _GT = TypeVar("_GT")
@@ -100,10 +103,18 @@ class MovingField(EncryptedField[_ST, _GT]):
             return self.clear.get_lookup(lookup_name)
         if lookup_name == "isnull":
             return BothNull
-        if self.state != DUAL:
+        if self.state == ENCRYPTED:
+            return super().get_lookup(lookup_name)
+        single = [column for column in self.index_columns if len(column.sources) == 1]
+        answer = next(filter(None, (answering(column, lookup_name) for column in single)), None)
+        if answer is None and self.state != DUAL:
             return super().get_lookup(lookup_name)
         found = self.clear.get_lookup(lookup_name)
-        return None if found is None else lambda lhs, rhs: found(self._in_clear(lhs), rhs)
+        if found is None:
+            return None
+        if answer is None:
+            return lambda lhs, rhs: found(self._in_clear(lhs), rhs)
+        return lambda lhs, rhs: Either.of(found(self._in_clear(lhs), rhs), answer(lhs, rhs), lookup_name)
 
     def get_transform(self, lookup_name: str) -> Any:
         if self.state not in (PLAINTEXT, DUAL):
@@ -170,6 +181,22 @@ class _ClearCol(Col):
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         names = [name for name in (self.alias, self.target.clear.column) if name]
         return ".".join(compiler.quote_name_unless_alias(name) for name in names), []
+
+
+class Either(WhereNode):
+    """A lookup of a moving field with an index: rows that lie in clear, or rows that the index finds."""
+
+    lookup_name: str
+    rhs: Any
+    can_use_none_as_rhs = False
+
+    @classmethod
+    def of(cls, clear: Any, index: Any, name: str) -> Either:
+        # each side says no, and not NULL, of rows that are on the other
+        sides: list[Any] = [WhereNode(cast(Any, [IsNull(one.lhs, False), one]), AND) for one in (clear, index)]
+        found = cls(sides, OR)
+        found.lookup_name, found.rhs = name, clear.rhs
+        return found
 
 
 class BothNull(EncryptedIsNull):

@@ -105,7 +105,7 @@ class Table:
         raise AssertionError
 
     def _parameter(self, field: Any) -> str:
-        if getattr(field, "cmk_encrypted", False):
+        if getattr(field, "cmk_encrypted", False) or isinstance(field, models.BinaryField):
             return "_binary %s" if self.connection.vendor == "mysql" else "%s"
         if self.connection.vendor == "postgresql":
             return f"CAST(%s AS {field.db_type(self.connection)})"

@@ -10,16 +10,17 @@ from django.apps.registry import Apps
 from django.db import models
 
 from encrypted_fields import EncryptedField, PlaintextField
+from encrypted_fields.search import Exact, IndexColumn, Unique
 
 TABLE = "sample_app_member"
 
 
-def moving(inner: models.Field[Any, Any], column: str, plaintext: str, state: str | None) -> Any:
+def moving(inner: models.Field[Any, Any], column: str, plaintext: str, state: str | None, **options: Any) -> Any:
     """The field `column` of the code that says `state`; its ciphertext lies in `column`_encrypted."""
     inner.db_column = f"{column}_encrypted"
     if state is None:
-        return EncryptedField(inner)
-    return EncryptedField(inner, plaintext=plaintext, state=state)
+        return EncryptedField(inner, **options)
+    return EncryptedField(inner, plaintext=plaintext, state=state, **options)
 
 
 @cache
@@ -91,3 +92,29 @@ def mover(state: str) -> Any:
     fields["name"] = moving(models.CharField(max_length=60, null=told is None), "name", "name_plain", told)
     fields["born"] = moving(models.DateField(null=True), "born", "born_plain", told)
     return type("Mover", (models.Model,), fields)
+
+
+@cache
+def found(state: str) -> Any:
+    """The table of people who are found by blind indexes, for the code of one deploy."""
+    meta = type("Meta", (), {"app_label": "sample_app", "db_table": "sample_app_found", "apps": Apps()})
+    fields: dict[str, Any] = {
+        "__module__": __name__,
+        "Meta": meta,
+        "cmk_tenant_from": "tenant_id",
+        "cmk_model_id": "sample_app.found",
+        "id": models.BigAutoField(primary_key=True),
+        "tenant_id": models.CharField(max_length=40),
+    }
+    if state == "before":
+        fields["name"], fields["login"] = models.CharField(max_length=40), models.CharField(max_length=40)
+        return type("Found", (models.Model,), fields)
+    if state != "after":
+        for name in ("name", "login"):
+            fields[f"{name}_plain"] = PlaintextField(models.CharField(max_length=40, db_column=name))
+    told = None if state == "after" else state
+    inner: Any = lambda: models.CharField(max_length=40, null=told is None)  # noqa: E731
+    fields["name"] = moving(inner(), "name", "name_plain", told, index=[Exact()])
+    fields["login"] = moving(inner(), "login", "login_plain", told, index=[Unique()])
+    fields["pair"] = IndexColumn(["name", "login"], Exact())
+    return type("Found", (models.Model,), fields)

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connections
 
-from tests.sample_app.moving import TABLE, Mover, member
+from tests.sample_app.moving import TABLE, Mover, found, member
 from tests.support.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
 def _moving_databases(postgres_server: Postgres, django_db_blocker: Any) -> Iterator[None]:
     address = urlsplit(postgres_server.database())
-    found = {
+    databases = {
         "moving-sqlite": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
         "moving-postgres": {
             "ENGINE": "django.db.backends.postgresql",
@@ -26,16 +26,17 @@ def _moving_databases(postgres_server: Postgres, django_db_blocker: Any) -> Iter
             "PORT": address.port,
         },
     }
-    for name, settings in found.items():
+    for name, settings in databases.items():
         connections.settings[name] = {**connections.settings["default"], "OPTIONS": {}, **settings}
     with django_db_blocker.unblock():
-        for name in found:
+        for name in databases:
             with connections[name].schema_editor() as editor:
                 editor.create_model(member("dual"))
                 editor.create_model(Mover)
+                editor.create_model(found("dual"))
     yield
     with django_db_blocker.unblock():
-        for name in found:
+        for name in databases:
             connections[name].close()
             del connections[name], connections.settings[name]
 
@@ -46,5 +47,5 @@ def database(request: pytest.FixtureRequest, _moving_databases: None, django_db_
     with django_db_blocker.unblock():
         yield request.param
         with connections[request.param].cursor() as cursor:
-            for table in (TABLE, Mover._meta.db_table):
+            for table in (TABLE, Mover._meta.db_table, "sample_app_found"):
                 cursor.execute(f"DELETE FROM {table}")
