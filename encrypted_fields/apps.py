@@ -11,10 +11,10 @@ class EncryptedFieldsConfig(AppConfig):
     verbose_name = "Encrypted fields"
 
     def ready(self) -> None:
-        from encrypted_fields import checks, fixtures
+        from encrypted_fields import checks, fixtures, query_checks
         from encrypted_fields.moving import checks as moving_checks
 
-        assert checks, moving_checks  # imported for their registration
+        assert all((checks, query_checks, moving_checks))  # imported for their registration
         fixtures.register()
         if getattr(settings, "CMK_CELERY", False):
             from encrypted_fields import celery

@@ -35,7 +35,8 @@ class EncryptedCol(Col):
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         reader = compiler.__dict__.get("cmk_reader")
         if compiler.select is None:
-            selecting = not isinstance(compiler, _OTHER) and _selects(compiler)
+            # without aliases: an expression of the schema, such as a generated column's or an index's
+            selecting = not isinstance(compiler, _OTHER) and compiler.query.alias_cols and _selects(compiler)
         else:
             selecting = reader is not None and (reader.grouping or compiler.__dict__.get("where") is None)
         if not selecting:
