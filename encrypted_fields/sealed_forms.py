@@ -79,6 +79,13 @@ class ClientSealedFileInput(ClientSealedInput):
         return files.get(name)
 
 
+def without_named_input(options: dict[str, Any]) -> dict[str, Any]:
+    """Without a widget that would submit what is typed: the admin has one of its own for every file field."""
+    widget = options.get("widget")
+    kind = widget if isinstance(widget, type) else type(widget)
+    return options if issubclass(kind, ClientSealedInput) else {k: v for k, v in options.items() if k != "widget"}
+
+
 class SealedBoundField(BoundField):
     """Knows the row of its form: the recipients and the place come from there."""
 

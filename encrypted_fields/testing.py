@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -18,6 +19,7 @@ from django.db import models
 from encrypted_fields import client, index_keys
 from encrypted_fields.ciphertext import ciphertext_for
 from encrypted_fields.core import envelope, protobuf
+from encrypted_fields.core.client_sealed import shape_of, shape_of_file
 from encrypted_fields.core.context import KeyContext
 from encrypted_fields.core.errors import (
     CmkError,
@@ -30,6 +32,8 @@ from encrypted_fields.core.errors import (
 )
 from encrypted_fields.core.memory import wipe
 from encrypted_fields.core.protocol import Derived, DerivedKey, Metadata, WrappedKey
+from encrypted_fields.core.stream import read_header
+from encrypted_fields.fields.ranged import open_stored
 
 stored_bytes = ciphertext_for
 CONFIG = 1  # the number of every tenant's only key configuration
@@ -195,16 +199,31 @@ def counted(tsp: MemoryTsp) -> Iterator[list[Call]]:
 
 
 def assert_encrypted(obj: models.Model, field: str) -> None:
-    """AssertionError unless the stored value is an envelope (or NULL) and not the value itself."""
-    stored = ciphertext_for(obj, field)
-    if stored is None:
-        return
-    try:
-        envelope.parse(stored)
-    except InvalidCiphertext:
-        stored = None
-    if stored is None:
+    """AssertionError unless what is stored is sealed, under a tenant's key or in the browser. Of a file field it is the
+    file in its Storage that counts. Nothing stored is fine."""
+    if isinstance(obj._meta.get_field(field), models.FileField):
+        file = getattr(obj, field)
+        if not file:
+            return
+        with open_stored(file.storage, str(file.name)) as source:
+            sealed = _reads(lambda: read_header(source)) or _reads(
+                lambda: shape_of_file(source, source.seek(0, io.SEEK_END))
+            )
+    else:
+        stored = ciphertext_for(obj, field)
+        if stored is None:
+            return
+        sealed = _reads(lambda: envelope.parse(stored)) or _reads(lambda: shape_of(stored))
+    if not sealed:
         raise AssertionError(f"{obj._meta.label}.{field} is stored in clear")
+
+
+def _reads(reader: Callable[[], object]) -> bool:
+    try:
+        reader()
+    except InvalidCiphertext:
+        return False
+    return True
 
 
 def _context(tenant: str) -> bytes:

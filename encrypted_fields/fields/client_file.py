@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, BinaryIO, cast
 
+from django.core.exceptions import ValidationError
 from django.core.files.base import File
 from django.db import models
 
@@ -99,6 +101,16 @@ class ClientSealedFileField(Placed, EncryptedFileField):
         kwargs |= self.given() | ({} if self.max_size == 20_000_000 else {"max_size": self.max_size})
         return name, path, args, kwargs
 
+    @cached_property
+    def validators(self) -> list[Any]:
+        return [*super().validators, self._check_upload]
+
+    def _check_upload(self, value: Any) -> None:
+        """For full_clean and for serializers."""
+        problem = "" if getattr(value, "_committed", False) else self.problem(value)
+        if problem:
+            raise ValidationError(problem, code="not_sealed")
+
     def problem(self, content: Any) -> str:
         """Why an upload is not taken; empty when it is."""
         try:
@@ -110,8 +122,9 @@ class ClientSealedFileField(Placed, EncryptedFileField):
         return f"This is longer than {self.max_size} bytes." if shape.size > self.max_size else ""
 
     def formfield(self, **kwargs: Any) -> Any:
-        from encrypted_fields.sealed_forms import ClientSealedFormFileField
+        from encrypted_fields.sealed_forms import ClientSealedFormFileField, without_named_input
 
+        kwargs = without_named_input(kwargs)
         return super().formfield(**{"form_class": ClientSealedFormFileField, "sealed": self, **kwargs})
 
     def recipients_of(self, instance: models.Model) -> list[Any]:

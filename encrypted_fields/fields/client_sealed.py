@@ -179,8 +179,9 @@ class ClientSealedField(Placed, models.BinaryField):  # type: ignore[type-arg]
         return "" if value is None else str(base64.b64encode(value).decode())
 
     def formfield(self, **kwargs: Any) -> Any:
-        from encrypted_fields.sealed_forms import ClientSealedFormField
+        from encrypted_fields.sealed_forms import ClientSealedFormField, without_named_input
 
+        kwargs = without_named_input(kwargs)
         kwargs.pop("max_length", None)
         return models.Field.formfield(self, **{"form_class": ClientSealedFormField, "sealed": self, **kwargs})
 

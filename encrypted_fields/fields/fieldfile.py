@@ -61,6 +61,13 @@ class EncryptedFieldFile(FieldFile):
 
     setattr(save, "alters_data", True)  # noqa: B010 - templates must not call it
 
+    def reseal(self, save: bool = True) -> None:
+        """The same content under a new key and a new name, as after a change of the tenant's primary key service."""
+        _require(self)
+        self.save(self.original_name, type(self)(self.instance, self.field, self.name), save)
+
+    setattr(reseal, "alters_data", True)  # noqa: B010
+
     def delete(self, save: bool = True) -> None:
         """Empties the field, with `save` in the database too; the stored file goes when that is committed."""
         if not self:

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.core import serializers as fixtures
 from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import models, transaction
-from django.forms import Form, modelform_factory
+from django.forms import ClearableFileInput, Form, Textarea, modelform_factory
+from django.test import RequestFactory
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey
 from rest_framework import serializers
@@ -24,7 +26,7 @@ from rest_framework import serializers
 from encrypted_fields import ClientSealed, ClientSealedField, ClientSealedFileField, Recipient
 from encrypted_fields.recipients import recipients_of
 from encrypted_fields.sealed_forms import ClientSealedFormField, sealing_media
-from encrypted_fields.testing import MemoryTsp, counted, stored_bytes
+from encrypted_fields.testing import MemoryTsp, assert_encrypted, counted, stored_bytes
 from tests.sample_app import filed
 from tests.sample_app.models import Estate
 from tests.support import client_sealing
@@ -186,6 +188,23 @@ def test_the_widget_has_no_name_for_what_is_typed(will: Estate) -> None:
     assert 'data-kept="Zm9v"' in again  # a form that comes back for another mistake keeps what was sealed
 
 
+def test_no_form_and_no_admin_gets_an_input_that_submits(will: Estate, admin_user: Any) -> None:
+    """The admin has a widget for all file fields, and a form may ask for one: both would send what is typed."""
+    request = RequestFactory().get("/")
+    request.user = admin_user
+    admin_form: Any = ModelAdmin(Estate, AdminSite()).get_form(request, will)
+    other = {"will": Textarea, "scan": ClearableFileInput()}
+    for form in (
+        admin_form(instance=Estate.objects.get()),
+        modelform_factory(Estate, fields=["will", "scan"], widgets=other)(instance=Estate.objects.get()),
+    ):
+        shown = str(form["will"]) + str(form["scan"])
+        assert shown.count("data-cmk-seal=") == 2
+        assert ' name="will"' not in shown
+        assert ' name="scan"' not in shown
+        assert "seal.js" in str(form.media)
+
+
 def test_the_scripts_come_in_order(settings: Any) -> None:
     scripts = str(sealing_media()).splitlines()
     assert [script.split('"')[1].rsplit("/")[-1] for script in scripts] == [
@@ -222,6 +241,8 @@ def test_a_sealed_file_is_stored_as_it_came(will: Estate, folder: Path) -> None:
     assert (found.scan.size, found.scan.locked, found.scan.original_name) == (len(data), False, "sealed")
     assert found.scan.shape.recipients == (client_sealing.key_id(KEY),)
     found.save()
+    assert_encrypted(found, "scan")
+    assert_encrypted(found, "will")
 
 
 def test_a_plain_file_is_never_stored(will: Estate, folder: Path) -> None:
@@ -260,9 +281,10 @@ def test_serializers_and_fixtures_carry_base64(will: Estate) -> None:
     class EstateSerializer(serializers.ModelSerializer[Estate]):
         class Meta:
             model = Estate
-            fields = ("will",)
+            fields = ("will", "scan")
 
-    shown = EstateSerializer(Estate.objects.get()).data
+    shown = dict(EstateSerializer(Estate.objects.get()).data)
+    assert shown.pop("scan") is None
     assert shown == {
         "will": will.will.base64 if isinstance(will.will, ClientSealed) else base64.b64encode(will.will).decode()
     }
@@ -270,6 +292,11 @@ def test_serializers_and_fixtures_carry_base64(will: Estate) -> None:
     assert taken.is_valid(), taken.errors
     assert taken.validated_data["will"] == will.will
     assert not EstateSerializer(data={"will": "a plaintext"}).is_valid()
+    plain = EstateSerializer(data={**shown, "scan": SimpleUploadedFile("will.txt", b"a plaintext")})
+    assert not plain.is_valid()
+    assert "not sealed in the browser" in str(plain.errors["scan"])
+    good = EstateSerializer(data={**shown, "scan": sealed_file(will)})
+    assert good.is_valid(), good.errors
     dump = fixtures.serialize("json", Estate.objects.all())
     Estate.objects.all().delete()
     for row in fixtures.deserialize("json", dump):
@@ -281,8 +308,10 @@ def test_full_clean_keeps_to_the_shape(will: Estate) -> None:
     found = Estate.objects.get()
     found.full_clean()
     found.will = "a plaintext"
-    with pytest.raises(ValidationError, match="not sealed in the browser"):
+    found.scan = ContentFile(b"a plaintext", "will.txt")
+    with pytest.raises(ValidationError) as refused:
         found.full_clean()
+    assert set(refused.value.message_dict) == {"will", "scan"}
 
 
 def test_recipients_are_checked_where_they_come_from() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import os
 import tracemalloc
@@ -13,7 +14,7 @@ import pytest
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage
 from django.http import StreamingHttpResponse
-from django.test import AsyncRequestFactory, RequestFactory
+from django.test import AsyncClient, AsyncRequestFactory, RequestFactory
 
 from encrypted_fields.core.errors import InvalidCiphertext, KmsRefused
 from encrypted_fields.core.stream import CHUNK, SEALED_CHUNK
@@ -261,3 +262,33 @@ async def test_streams_in_an_event_loop(one: Scan) -> None:
     assert b"".join(parts) == DATA[CHUNK : 3 * CHUNK + 1]
     assert max(map(len, parts)) <= CHUNK
     response.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_over_a_real_connection(one: Scan, live_server: Any, settings: Any) -> None:
+    settings.ROOT_URLCONF = "tests.encrypted_fields.file_urls"
+    connection = http.client.HTTPConnection(live_server.thread.host, live_server.thread.port, timeout=20)
+    for method, wanted, status, expected in [
+        ("GET", None, 200, DATA),
+        ("GET", f"bytes={CHUNK}-{CHUNK + 99}", 206, DATA[CHUNK : CHUNK + 100]),
+        ("GET", f"bytes={SIZE}-", 416, b""),
+        ("HEAD", None, 200, b""),
+    ]:
+        connection.request(method, f"/scans/{one.pk}/", headers={"Range": wanted} if wanted else {})
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (status, expected)
+        assert answer.headers["Cache-Control"] == "private, no-store"
+        if method == "HEAD":
+            assert answer.headers["Content-Length"] == str(SIZE)
+    connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("page", ["scans", "async"])
+async def test_through_the_asgi_handler(one: Scan, settings: Any, page: str) -> None:
+    """A sync view and an async one; either way the body is not collected in memory first."""
+    settings.ROOT_URLCONF = "tests.encrypted_fields.file_urls"
+    answer: Any = await AsyncClient().get(f"/{page}/{one.pk}/", headers={"Range": "bytes=10-99999"})
+    assert (answer.status_code, answer.is_async) == (206, True)
+    assert b"".join([part async for part in answer.streaming_content]) == DATA[10:100_000]
+    answer.close()

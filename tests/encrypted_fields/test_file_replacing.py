@@ -19,7 +19,7 @@ from django.db import IntegrityError, transaction
 from encrypted_fields import EncryptedFileField, tenant
 from encrypted_fields.core.errors import InvalidCiphertext, KmsRefused
 from encrypted_fields.core.stream import CHUNK
-from encrypted_fields.testing import MemoryTsp, counted
+from encrypted_fields.testing import MemoryTsp, assert_encrypted, counted
 from tests.encrypted_fields.pictures import picture
 from tests.sample_app.models import Photo, Receipt, Scan
 
@@ -289,3 +289,35 @@ def test_the_address_is_that_of_the_page_that_opens_it(folder: Path) -> None:
     assert one.contract.url == f"/contracts/{one.pk}/"
     with tenant("north"):
         assert content(one.contract) == b"x"
+
+
+def test_seals_anew_under_a_new_key(cmk_tsp: MemoryTsp, folder: Path, django_capture_on_commit_callbacks: Any) -> None:
+    """After the tenant changed its key service, say. The old file goes as the policy of the field says."""
+    one = Photo.objects.create(tenant_id="north", picture=picture(3, 2, "knee.png"))
+    before = Path(one.picture.path).read_bytes()
+    with django_capture_on_commit_callbacks(execute=True):
+        Photo.objects.get().picture.reseal()
+    (now,) = files(folder)
+    assert now.read_bytes()[:120] != before[:120]
+    found = Photo.objects.get()
+    assert (found.picture.original_name, found.picture.width) == ("knee.png", 3)
+    assert content(found.picture) == content(Photo(tenant_id="north", picture=picture(3, 2)).picture)
+
+
+def test_takes_over_a_file_that_was_stored_in_clear(folder: Path) -> None:
+    """As docs/files.md has it: a FileField that became an EncryptedFileField."""
+    (folder / "letter.txt").write_bytes(b"in clear")
+    one = Receipt.objects.create(tenant_id="north")
+    Receipt.objects.update(paper="letter.txt")
+    one = Receipt.objects.get()
+    with pytest.raises(AssertionError, match="stored in clear"):
+        assert_encrypted(one, "paper")
+    with pytest.raises(InvalidCiphertext):
+        one.paper.open()
+    with one.paper.storage.open(one.paper.name) as plain:
+        one.paper.save(one.paper.name, plain)
+    one.paper.storage.delete("letter.txt")
+    found = Receipt.objects.get()
+    assert (content(found.paper), found.paper.original_name) == (b"in clear", "letter.txt")
+    assert_encrypted(found, "paper")
+    assert_encrypted(Receipt(tenant_id="north"), "paper")
