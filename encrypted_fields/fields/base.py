@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast, get_args
 
+from django.core.exceptions import FieldError
 from django.db import models
 from django.db.models.fields.related import RelatedField
 
@@ -163,6 +164,11 @@ class EncryptedField(_Field[_ST, _GT]):
     def _get_default(self) -> Callable[[], Any]:
         found: Callable[[], Any] = self.inner._get_default  # type: ignore[attr-defined]
         return found
+
+    @property
+    def _db_default_expression(self) -> Any:
+        # E004 tells it earlier; here whoever did not look at the checks is kept from a default in clear in the schema
+        raise FieldError(f"{self.name} is encrypted: the database cannot encrypt db_default. Use default=")
 
     def has_default(self) -> bool:
         # Migrations would write a default in clear into a new column; rows get theirs from the model instead.

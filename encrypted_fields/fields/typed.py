@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unp
 from django.db import models
 
 from encrypted_fields.fields.base import EncryptedField, OnLocked
+from encrypted_fields.search.capabilities import Capability
 
 _ST = TypeVar("_ST")
 _GT = TypeVar("_GT")
@@ -54,7 +55,7 @@ class Options(TypedDict, total=False):
     bind_row: bool
     label: str
     on_locked: OnLocked
-    index: Any
+    index: Sequence[Capability]
     plaintext: str
     state: str
 

@@ -123,6 +123,24 @@ class TestSchema:
                 operation.database_forwards("clinic", editor, before, state)
         assert state.apps.get_model("clinic", "Human").objects.get().remark == "n"
 
+    def test_another_table_and_column_change_nothing(self, cmk_tsp: MemoryTsp) -> None:
+        """Values are bound to the names of model and field, not to those of the schema."""
+        state, apps = project(PERSON)
+        apps.get_model("clinic", "Person").objects.create(tenant_id="north", note="n")
+        moved = EncryptedField(models.TextField(db_column="remark", db_comment="sealed"), tenant_from="tenant_id")
+        with connection.schema_editor() as editor:
+            for operation in (
+                migrations.AlterModelTable("Person", "clinic_human"),
+                migrations.AlterField("Person", "note", moved),
+            ):
+                before = state.clone()
+                operation.state_forwards("clinic", state)
+                operation.database_forwards("clinic", editor, before, state)
+        person = state.apps.get_model("clinic", "Person")
+        assert person.objects.get().note == "n"
+        person.objects.update(note="m")
+        assert person.objects.values_list("note", flat=True).get() == "m"
+
     def test_columns_are_added_and_made_required_without_a_default_in_clear(self, cmk_tsp: MemoryTsp) -> None:
         state, apps = project(PERSON)
         apps.get_model("clinic", "Person").objects.create(tenant_id="north", note="n")

@@ -109,6 +109,14 @@ def check(**condition: Any) -> models.CheckConstraint:
             lambda model, editor: editor.table_sql(model),
         ),
         (
+            lambda: {"secret": EncryptedField(models.TextField(db_default="canary"))},
+            lambda model, editor: editor.table_sql(model),
+        ),
+        (
+            lambda: {"secret": EncryptedField(models.TextField(db_default=Upper(models.Value("canary"))))},
+            lambda model, editor: editor.table_sql(model),
+        ),
+        (
             lambda: {"Meta": {"indexes": [models.Index(Upper("secret"), name="one")]}},
             lambda model, editor: str(model._meta.indexes[0].create_sql(model, editor)),
         ),
@@ -117,7 +125,7 @@ def check(**condition: Any) -> models.CheckConstraint:
             lambda model, editor: str(model._meta.constraints[0].create_sql(model, editor)),
         ),
     ],
-    ids=["generated", "check", "index", "unique"],
+    ids=["generated", "check", "default", "computed default", "index", "unique"],
 )
 def test_a_schema_that_would_compute_with_ciphertext_is_refused(attributes: Any, sql: Any) -> None:
     """Also where nobody looked at the checks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 
 import pytest
 from django.db import models
@@ -10,7 +11,7 @@ from django.db.migrations.writer import MigrationWriter
 
 import encrypted_fields
 from encrypted_fields import EncryptedArrayField, EncryptedCharField, EncryptedDateField, EncryptedField
-from encrypted_fields.fields.typed import SHORTHANDS
+from encrypted_fields.fields.typed import SHORTHANDS, Options
 from encrypted_fields.testing import MemoryTsp, assert_encrypted
 from tests.encrypted_fields.matrix.types import TYPES
 from tests.sample_app.models import Short
@@ -35,6 +36,13 @@ def test_each_is_the_wrapper_around_its_type(name: str) -> None:
 def test_there_is_one_for_each_type_of_the_matrix() -> None:
     wrapped = {type(value.field()).__name__ for value in TYPES.values()}
     assert {f"Encrypted{name}" for name in wrapped} == set(SHORTHANDS) <= set(encrypted_fields.__all__)
+
+
+def test_an_editor_knows_every_option_of_the_wrapper() -> None:
+    assert Options.__annotations__.keys() >= set(inspect.signature(EncryptedField.__init__).parameters) - {
+        "self",
+        "base_field",
+    }
 
 
 def test_a_migration_shows_the_wrapper() -> None:
