@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, assert_type
 from django.db import models
 
 from encrypted_fields import EncryptedDateField, EncryptedField, EncryptedFileField, EncryptedIntegerField
+from encrypted_fields.search import Exact
 from tests.sample_app.charts import Chart
 from tests.sample_app.filed import Estate, Photo, Receipt
 from tests.sample_app.moving import Mover
@@ -161,7 +162,7 @@ class Numbered(models.Model):
     """A key made by the database: one value is bound to it, the other is not."""
 
     tenant_id = models.CharField(max_length=40, default="north")
-    body = EncryptedField(models.TextField(), tenant_from="tenant_id", bind_row=True)
+    body = EncryptedField(models.TextField(), tenant_from="tenant_id", bind_row=True, index=[Exact()])
     extra = EncryptedField(models.JSONField(null=True), tenant_from="tenant_id")
 
 
