@@ -155,6 +155,16 @@ class EncryptedAdmin(_Admin):
 
     def check(self, **kwargs: Any) -> list[Any]:
         found: list[Any] = super().check(**kwargs)
+        editable = [name for name in self.list_editable if name in self._masks]
+        if editable:
+            found.append(
+                checks.Error(
+                    f"list_editable names {editable[0]}, which is masked in lists: saving the list would empty it",
+                    hint="Edit it on the row's own page, after a reveal.",
+                    obj=type(self),
+                    id="encrypted_fields.E062",
+                )
+            )
         wanted = f"reveal_{self.opts.model_name}"
         if wanted not in {name for name, _ in self.opts.permissions}:
             found.append(

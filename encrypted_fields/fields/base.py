@@ -190,7 +190,7 @@ class EncryptedField(_Field[_ST, _GT]):
     def formfield(self, **kwargs: Any) -> Any:
         found = super().formfield(**kwargs)
         if found is not None and found.bound_field_class is None:
-            from encrypted_fields.forms import BoundFor
+            from encrypted_fields.bound_fields import BoundFor
 
             # called like the class that the stubs ask for
             found.bound_field_class = BoundFor(omits=self.on_locked == "omit")  # type: ignore[assignment]

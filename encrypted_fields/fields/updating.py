@@ -11,6 +11,7 @@ from django.db.models.functions import Cast, Coalesce
 from django.db.models.lookups import Exact
 
 from encrypted_fields.fields.sealed import Locked
+from encrypted_fields.fields.stored import Stored
 from encrypted_fields.fields.tenants import reached
 from encrypted_fields.fields.writing import parameter
 from encrypted_fields.keys import RowKey, new_keys
@@ -86,7 +87,7 @@ class Rewriter:
 
     def _walk(self, node: Any, pks: set[Any], wanted: set[Any]) -> None:
         if isinstance(node, Value):
-            if node.value is not None and not isinstance(node.value, Locked):
+            if node.value is not None and not isinstance(node.value, Locked | Stored):
                 wanted |= pks
         else:
             for inner, reached in self._parts(node, pks):
@@ -138,6 +139,8 @@ class Rewriter:
             # PostgreSQL takes a CASE of nothing but NULL for text
             casts = self.connection.features.requires_casted_case_in_updates
             return f"CAST(NULL AS {field.db_type(self.connection)})" if casts else "NULL", []
+        if isinstance(value, Stored):
+            return parameter(value.data, self.connection)
         if isinstance(value, Locked) or not pks:
             return column, []
         keys, data = self.rows.keys(pks), field.codec.dump(value)

@@ -176,5 +176,8 @@ def test_a_new_row_is_typed_in(cmk_tsp: MemoryTsp) -> None:
 def test_an_admin_without_the_permission_declared_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     model_admin = admin_site.site.get_model_admin(Patient)
     assert [one.id for one in model_admin.check()] == []
+    monkeypatch.setattr(model_admin, "list_editable", ("diagnosis",))
+    assert "encrypted_fields.E062" in [one.id for one in model_admin.check()]
+    monkeypatch.undo()
     monkeypatch.setattr(Patient._meta, "permissions", ())
     assert [one.id for one in model_admin.check()] == ["encrypted_fields.W062"]

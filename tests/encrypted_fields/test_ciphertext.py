@@ -93,6 +93,12 @@ def test_stored_bytes_are_written_unchanged(cmk_tsp: MemoryTsp) -> None:
     assert ciphertext_for(one, "diagnosis") == before
     assert [call.count for call in calls if call.route != "unwrap"] in ([], [1])
     assert Patient.objects.get(pk=one.pk).diagnosis == "d0"
+    one.diagnosis = Stored(before)
+    with counted(cmk_tsp) as calls:
+        Patient.objects.bulk_update([one], ["diagnosis"])
+        Patient.objects.filter(pk=one.pk).update(diagnosis=Stored(before))
+    assert calls == []
+    assert ciphertext_for(one, "diagnosis") == before
     two.diagnosis = Stored(before)  # of another row
     two.save()
     with pytest.raises(InvalidCiphertext):

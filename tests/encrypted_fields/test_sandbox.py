@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.core.files.storage import InMemoryStorage
 from django.db.transaction import atomic
 from django.test import override_settings
 
-from encrypted_fields import Locked
+from encrypted_fields import AccessRefused, Locked, acting, reuse_keys
 from encrypted_fields.core.errors import InvalidCiphertext, KmsRefused, Unauthorized
 from encrypted_fields.testing import assert_encrypted, stored_bytes
 from tests.encrypted_fields.test_binding import put
@@ -70,6 +71,32 @@ def test_a_file_is_sealed_and_opened(sandbox: Sandbox, monkeypatch: pytest.Monke
 def test_a_wrong_api_key_is_named(sandbox: Sandbox) -> None:
     with override_settings(CMK_TSP_API_KEY="d3Jvbmcga2V5IGluZGVlZA=="), pytest.raises(Unauthorized), atomic():
         Patient.objects.create(tenant_id="north", diagnosis="flu")
+
+
+def test_what_was_reused_and_refused_is_in_the_customers_trail(sandbox: Sandbox) -> None:
+    for name in ("a", "b"):
+        Patient.objects.create(tenant_id="north", name=name, diagnosis="flu")
+    me = f"person-{Patient.objects.filter(name='a').get().pk}"
+    rows = Patient.objects.filter(tenant_id="north", name__in=["a", "b"])
+    with acting(me, reason="a second look"), reuse_keys(seconds=30, uses=10):
+        for _ in range(3):
+            assert [row.diagnosis for row in rows.all()] == ["flu", "flu"]
+    with acting(me), override_settings(CMK_POLICY=lambda ask: "never"), pytest.raises(AccessRefused):
+        rows.all()[0].diagnosis  # noqa: B018
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        mine = [event for event in sandbox.events() if event.get("requesting_id") == me]
+        if any(event["action"] == "DATA_DENY_ACCESS" for event in mine):
+            break
+        time.sleep(0.05)
+    assert [(event["action"], event.get("count", 1)) for event in mine if event["action"] == "dek.unwrap"] == [
+        ("dek.unwrap", 1)
+    ] * 2
+    assert [(event["action"], event.get("count", 1)) for event in mine if event["action"] == "dek.report"] == [
+        ("dek.report", 2)
+    ] * 2
+    assert {event["custom"].get("reason") for event in mine[:-1]} == {"a second look"}
+    assert mine[-1]["custom"] == {"action": "decrypt", "policy": "never"}
 
 
 def test_withdrawing_the_key_locks_one_tenant_and_not_the_other(sandbox: Sandbox) -> None:
