@@ -11,7 +11,7 @@ from celery.contrib.testing.worker import start_worker
 from django.core import signing
 
 from encrypted_fields import acting, celery, current_tenant, tenancy, tenant
-from encrypted_fields.tenancy import BrokenFacts, Facts, metadata
+from encrypted_fields.tenancy import BrokenFacts, Facts, current_facts, metadata
 
 SEEN: list[Any] = []
 app = Celery("cmk-tests", broker="memory://", backend="cache+memory://", set_as_current=False)
@@ -58,8 +58,18 @@ def test_a_task_acts_for_its_caller(worker: None) -> None:
 
 
 def test_the_next_task_starts_clean_also_after_a_failure(worker: None) -> None:
-    with tenant("north"), acting("user-7"):
-        done(note.delay(fail=True))
+    after: list[Any] = []
+
+    def look(**_: Any) -> None:
+        after.append((current_tenant(), current_facts()))
+
+    signals.task_postrun.connect(look)
+    try:
+        with tenant("north"), acting("user-7"):
+            done(note.delay(fail=True))
+    finally:
+        signals.task_postrun.disconnect(look)
+    assert after == [(None, Facts())]
     found, about = done(note.delay())
     assert (found, about.requesting_id) == (None, "tests")
 

@@ -165,11 +165,12 @@ def test_a_refusal_drops_the_tenants_keys_everywhere(cmk_tsp: MemoryTsp) -> None
 
 def test_a_partial_refusal_asks_for_the_kept_ones_again(cmk_tsp: MemoryTsp) -> None:
     people(2)
-    with reuse_keys(seconds=30, uses=10):
+    with reuse_keys(seconds=30, uses=10) as ring:
         look()
         person(name="z")
         cmk_tsp.revoke("north")
         assert all(isinstance(value, Locked) for value in look())
+        assert ring._kept == {}
 
 
 def test_nothing_is_reused_while_a_report_is_owed(cmk_tsp: MemoryTsp, caplog: pytest.LogCaptureFixture) -> None:
@@ -189,6 +190,31 @@ def test_nothing_is_reused_while_a_report_is_owed(cmk_tsp: MemoryTsp, caplog: py
     assert [(call.route, call.count) for call in calls] == [("report_operations", 1), ("unwrap", 1)]
     assert cmk_tsp.calls[-1].route == "report_operations"  # of the second block
     assert reuse._owed == []
+
+
+def test_a_report_that_fails_in_the_middle_of_a_block_stops_the_reuse_there(
+    cmk_tsp: MemoryTsp, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person(name="a")
+    with reuse_keys(seconds=5, uses=10):
+        look()
+        look()
+        clock(4)
+        person(name="b")
+        look()
+        clock(1.5)  # the key of "b" is still good, the report of "a" is due
+        with monkeypatch.context() as outage:
+            outage.setattr(MemoryTsp, "report_operations", _unreachable)
+            with counted(cmk_tsp) as calls:
+                look()
+        assert [(call.route, call.count) for call in calls] == [("batch_unwrap", 2)]
+        with counted(cmk_tsp) as calls:
+            look()
+    assert [(call.route, call.count) for call in calls] == [("report_operations", 2)]
+
+
+def _unreachable(*_: Any) -> None:
+    raise TspUnreachable
 
 
 def test_the_policy_is_asked_before_a_kept_key_is_used(cmk_tsp: MemoryTsp) -> None:
