@@ -1,7 +1,7 @@
 # The verbs of this project. `make run` and `make test` need nothing but Python 3.11 or newer and bash.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench clean
+.PHONY: help setup run test check bench chaos clean
 
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -29,6 +29,11 @@ check:  ## formatting, lint, types, import rules, migrations, lock files
 bench:  ## measure; prints ratios
 	@scripts/setup test
 	@$(PYTHON) -m bench $(ARGS)
+
+chaos:  ## ten minutes of faults on three proxies, and a page on what held; ARGS="--minutes 1 --seed 7"
+	@scripts/setup test
+	@scripts/servers
+	@$(PYTHON) -m tests.chaos $(ARGS)
 
 clean:  ## remove what the other verbs made
 	@rm -rf .venv node_modules static/vendor staticfiles var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

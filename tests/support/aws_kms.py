@@ -48,6 +48,7 @@ class Asked:
     fine: bool
     blob: bytes
     plain: bytes = field(repr=False)
+    context: dict[str, str]
 
 
 class AwsKmsDouble:
@@ -68,8 +69,11 @@ class AwsKmsDouble:
             disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                double._answer(self, self.headers["X-Amz-Target"].rpartition(".")[2], body)
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if len(body) < int(self.headers["Content-Length"]):
+                    self.close_connection = True  # the connection broke
+                    return
+                double._answer(self, self.headers["X-Amz-Target"].rpartition(".")[2], json.loads(body))
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -99,6 +103,7 @@ class AwsKmsDouble:
         self._server.server_close()
 
     def _answer(self, handler: BaseHTTPRequestHandler, operation: str, body: dict[str, Any]) -> None:
+        context = body.get("EncryptionContext") or {}
         key, came = str(body["KeyId"]).rpartition("/")[2], _boot()
         with self._lock:
             self._inside[key] = self._inside.get(key, 0) + 1
@@ -108,7 +113,7 @@ class AwsKmsDouble:
             status, reply, blob, plain = self._reply(mode, key, operation, body)
             if mode == HANG:
                 self._hang(handler.connection)
-            self.log.append(Asked(key, operation, came, _boot(), mode, status == 200, blob, plain))
+            self.log.append(Asked(key, operation, came, _boot(), mode, status == 200, blob, plain, context))
             if mode in (CUT, HANG):
                 handler.close_connection = True
                 handler.connection.shutdown(socket.SHUT_RDWR)

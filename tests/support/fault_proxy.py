@@ -90,6 +90,8 @@ class FaultProxy:
         self._open.add(connection)
         try:
             await connection.run()
+        except asyncio.CancelledError:
+            pass  # `stop`: nobody waits for it
         finally:
             self._open.discard(connection)
             connection.hang_up()

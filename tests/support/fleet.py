@@ -21,9 +21,11 @@ API_KEY = "dGhlLWZsZWV0cy1hcGkta2V5"
 
 
 class Fleet:
-    """`urls` are the proxies'. `manage` runs a command as the portal's operator would."""
+    """`urls` are the proxies', `portal` is the portal's, `token` lets a proxy in there. `manage` runs a command as the
+    portal's operator would. `database_port`: another way to PostgreSQL for the running portal.
+    """
 
-    def __init__(self, folder: Path, postgres: Postgres, proxies: int = 2) -> None:
+    def __init__(self, folder: Path, postgres: Postgres, proxies: int = 2, *, database_port: int = 0) -> None:
         self.folder = folder
         self.database = postgres.database()
         self.processes: list[Process] = []
@@ -47,7 +49,9 @@ class Fleet:
             str(folder),
             base64.b64encode(bytes(private.public_key)).decode(),
         ]
-        token = json.loads(_run(seed, self._env).splitlines()[-1])["token"]
+        self.token: str = json.loads(_run(seed, self._env).splitlines()[-1])["token"]
+        self.portal = self._env["BROKER_URL"]
+        database = self.database.replace(f":{postgres.port}/", f":{database_port or postgres.port}/")
         serve = [
             "-m",
             "gunicorn",
@@ -59,8 +63,8 @@ class Fleet:
             "--threads",
             "4",
         ]
-        self._start("portal", port, [sys.executable, *serve], self._env)
-        self.urls = [self._proxy(f"tsp-{at + 1}", private, token) for at in range(proxies)]
+        self._start("portal", port, [sys.executable, *serve], {**self._env, "DATABASE_URL": database})
+        self.urls = [self._proxy(f"tsp-{at + 1}", private, self.token) for at in range(proxies)]
 
     def manage(self, *words: str) -> str:
         return _run([sys.executable, "manage.py", *words], self._env)

@@ -34,6 +34,9 @@ class Receiver:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                if len(body) < int(self.headers["Content-Length"]):
+                    self.close_connection = True  # the connection broke
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 receiver.requests.append((self.path, headers, body))
                 if receiver.mode == "cut":

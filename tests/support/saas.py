@@ -19,6 +19,7 @@ from tsp import edek
 WRAP, UNWRAP, BATCH_WRAP, BATCH_UNWRAP, REKEY = (
     "document/wrap", "document/unwrap", "document/batch-wrap", "document/batch-unwrap", "document/rekey",
 )  # fmt: skip
+FOREIGN = "another tenant's"  # an unwrap that must not work
 _KEPT = 40  # EDEKs of a tenant that one thread remembers
 _BATCH = 5
 
@@ -109,13 +110,15 @@ class Saas:
 
     def _one(self, client: _Client, draw: random.Random, port: int, tenant: str, kept: dict[str, list[Stored]]) -> Call:
         route, known = draw.choice(list(self.routes)), kept[tenant]
-        if route in (UNWRAP, BATCH_UNWRAP, REKEY) and not known:
+        if route in (UNWRAP, BATCH_UNWRAP, REKEY, FOREIGN) and not known:
             route = WRAP
         asked: list[Stored] = []
         body: dict[str, Any] = {"tenantId": tenant, "customFields": {}}
-        if route in (UNWRAP, REKEY):
+        if route in (UNWRAP, REKEY, FOREIGN):
             asked = [draw.choice(known)]
             body["encryptedDocumentKey"] = asked[0].edek
+        if route == FOREIGN:
+            body["tenantId"] = draw.choice([name for name in self.tenants if name != tenant])
         target = tenant
         if route == REKEY:
             target = body["newTenantId"] = draw.choice(list(self.tenants))
@@ -127,7 +130,7 @@ class Saas:
         name = f"request-{next(self._numbers)}"
         body["iclFields"] = {"requestingId": "load", "requestId": name}
         began = boot()
-        status, reply = client.post(port, route, body)
+        status, reply = client.post(port, UNWRAP if route == FOREIGN else route, body)
         ended = boot()
         released, wrong = _released(route, tenant, target, asked, reply) if status == 200 else ((), ())
         if not wrong:
@@ -141,6 +144,8 @@ class Saas:
 def _released(
     route: str, tenant: str, target: str, asked: Sequence[Stored], reply: Any
 ) -> tuple[tuple[Stored, ...], tuple[str, ...]]:
+    if route == FOREIGN:
+        return (), (asked[0].edek,)
     if route == WRAP:
         return (Stored(tenant, reply["edek"], reply["dek"]),), ()
     if route == BATCH_WRAP:

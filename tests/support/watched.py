@@ -65,8 +65,8 @@ class Watched(Proxy):
     def boot(self) -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME) + self.ahead
 
-    def copies(self, secret: bytes) -> int:
-        """How often `secret` is in the process's memory."""
+    def copies(self, *secrets: bytes) -> int:
+        """How often any of `secrets` is in the process's memory."""
         memory, maps = self._fds
         found = 0
         for line in _all(maps).decode().splitlines():
@@ -74,7 +74,7 @@ class Watched(Proxy):
             if match is None or "[v" in line:
                 continue
             at, high = (int(edge, 16) for edge in match.groups())
-            tail = b""
+            tail, overlap = b"", max(map(len, secrets)) - 1
             while at < high:
                 try:
                     data = os.pread(memory, min(_CHUNK, high - at), at)
@@ -82,8 +82,9 @@ class Watched(Proxy):
                     break
                 if not data:
                     break
-                found += (tail + data).count(secret)
-                tail = data[-len(secret) + 1 :]
+                whole = tail + data
+                found += sum(whole.count(secret) for secret in secrets)
+                tail = data[-overlap:]
                 at += len(data)
         return found
 

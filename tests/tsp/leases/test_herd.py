@@ -141,3 +141,18 @@ def test_losing_all_of_redis_loses_no_key(worlds: Worlds) -> None:
     for proxy in world.proxies:
         proxy.restart()
         assert [world.do(world.unwrap(proxy, one)) for one in world.issued] == [one.dek for one in world.issued]
+
+
+def test_a_thousand_races_make_one_leased_key_each(worlds: Worlds) -> None:
+    """R-27: whoever is later adopts; both EDEKs open on both, and nothing of the loser's key stays."""
+    world = worlds(proxies=2)
+    for race in range(1_000):
+        world.redis.flush()
+        world.kms.delay["north"] = 0.001 * (race % 7)
+        for proxy in world.proxies:
+            proxy.restart()
+        made = _all(world, [world.wrap(proxy, "north") for proxy in world.proxies])
+        assert len(set(world.active("north").values())) == 1
+        assert [len(proxy.held("north").leases) for proxy in world.proxies] == [1, 1]
+        for proxy in world.proxies:
+            assert [world.do(world.unwrap(proxy, one)) for one in made] == [one.dek for one in made]
