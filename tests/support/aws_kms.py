@@ -23,11 +23,13 @@ from tsp.contract.tenant import KmsBody, Leasing
 OK, REFUSE, DISABLED, THROTTLE, BROKEN, HANG, CUT, FIREWALL = MODES = (
     "ok", "refuse", "disabled", "throttle", "broken", "hang", "cut", "firewall",
 )  # fmt: skip
-NO = {REFUSE, DISABLED, FIREWALL}  # a firewall's bare 403 is asked about once more, and then believed (R-5)
+EXPIRED = "expired"
+NO = {REFUSE, DISABLED, FIREWALL, EXPIRED}  # a firewall's bare 403 is asked about once more, and then believed (R-5)
 REGION = "eu-central-1"
 SECRET = "the-secret-access-key-of-the-double"
 _ERRORS: dict[str, tuple[int, str, str]] = {
     REFUSE: (400, "AccessDeniedException", "User is not authorized"),
+    EXPIRED: (400, "ExpiredTokenException", "The security token included in the request is expired"),
     DISABLED: (400, "DisabledException", "is disabled"),
     THROTTLE: (400, "ThrottlingException", "Rate exceeded"),
     BROKEN: (500, "KMSInternalException", "try later"),
@@ -52,11 +54,15 @@ class Asked:
 
 
 class AwsKmsDouble:
-    """Running at `port` for any number of keys, each made when first named. `tell` it what a key does from now on."""
+    """Running at `port` for any number of keys, each made when first named. `tell` it what a key does from now on.
+
+    Access keys in `expired` are not accepted any more.
+    """
 
     def __init__(self) -> None:
         self.log: list[Asked] = []
         self.most: dict[str, int] = {}  # by key, how many calls were in it at the same time at most
+        self.expired: set[str] = set()
         self._modes: dict[str, str] = {}
         self._keys: dict[str, tuple[bytes, ValueKey]] = {}
         self._inside: dict[str, int] = {}
@@ -109,7 +115,7 @@ class AwsKmsDouble:
             self._inside[key] = self._inside.get(key, 0) + 1
             self.most[key] = max(self.most.get(key, 0), self._inside[key])
         try:
-            mode = self.mode(key)
+            mode = EXPIRED if self._expired(handler) else self.mode(key)
             status, reply, blob, plain = self._reply(mode, key, operation, body)
             if mode == HANG:
                 self._hang(handler.connection)
@@ -126,6 +132,10 @@ class AwsKmsDouble:
         finally:
             with self._lock:
                 self._inside[key] -= 1
+
+    def _expired(self, handler: BaseHTTPRequestHandler) -> bool:
+        credential = handler.headers["Authorization"].partition("Credential=")[2]
+        return credential.partition("/")[0] in self.expired
 
     def _hang(self, connection: socket.socket) -> None:
         """Until the other side has had enough."""
@@ -164,12 +174,18 @@ class AwsKmsDouble:
             return self._keys[name]
 
 
-def body_for(key: str, port: int, *, leasing: Leasing = Leasing()) -> KmsBody:  # noqa: B008  frozen
+def body_for(
+    key: str,
+    port: int,
+    *,
+    leasing: Leasing = Leasing(),  # noqa: B008  frozen
+    access_key: str = "AKIATESTTESTTESTTEST",
+) -> KmsBody:
     """What a tenant seals to use `key` of the double that is reached at `port` of the loopback."""
     options = {
         "key_arn": f"arn:aws:kms:{REGION}:111122223333:key/{key}",
         "region": REGION,
-        "access_key_id": "AKIATESTTESTTESTTEST",
+        "access_key_id": access_key,
         "secret_access_key": SECRET,
         "endpoint_url": f"http://127.0.0.1:{port}",
     }

@@ -33,6 +33,12 @@ class FeedServer:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def handle(self) -> None:
+                try:
+                    super().handle()
+                except OSError:
+                    self.close_connection = True  # a proxy that was killed
+
             def do_GET(self) -> None:
                 tag = self.headers.get("If-None-Match", "")
                 feed.asked.append((self.path, tag))

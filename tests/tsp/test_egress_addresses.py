@@ -79,6 +79,7 @@ def _resolving(*addresses: str) -> Egress:
 
 @pytest.mark.parametrize("host", LITERALS)
 def test_refuses_every_spelling_of_an_inner_address(host: str) -> None:
+    """T-16, each of Appendix B."""
     with pytest.raises(EgressDenied):
         _resolving("127.0.0.1").request("GET", f"https://{host}/")
 

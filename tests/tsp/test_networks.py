@@ -78,7 +78,7 @@ def test_every_fault_between_proxy_and_redis_is_the_callers_no_concern(
         for faults in FAULTS.values():
             before = load.served()
             with network.told(faults):
-                time.sleep(1.0)
+                time.sleep(0.6)
                 while load.served() < before + 20:
                     time.sleep(0.05)
             time.sleep(1.2)

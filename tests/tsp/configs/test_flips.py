@@ -26,10 +26,9 @@ async def test_a_hundred_flips_fail_no_request(world: World) -> None:
     using = [asyncio.create_task(use()) for _ in range(4)]
     for flip in range(100):
         body = None if flip % 2 else _BAD[flip // 2 % len(_BAD)]
-        made = document(
-            NORTH, key_file=world.key_file(f"key-{flip % 4}"), body=body, version=flip + 2, previous=record.hash
-        )
-        record = sealed_record(made, sequence=flip + 2)
+        path, version = world.key_file(f"key-{flip % 4}"), flip + 2
+        made = document(NORTH, key_file=path, body=body, version=version, previous=record.hash)
+        record = sealed_record(made, sequence=version)
         world.feed.records = [record]
         await configs.refresh()
     stop = True
