@@ -8,8 +8,9 @@ from typing import Any
 from encrypted_fields.ciphertext import held
 from encrypted_fields.core.errors import WITHDRAWN, CmkError
 from encrypted_fields.fields.binding import edek_of
+from encrypted_fields.fields.sealed import Locked, Sealed
 from encrypted_fields.keys import open_keys
-from encrypted_fields.tenancy import NoTenant, TenantConflict
+from encrypted_fields.tenancy import NoTenant, TenantConflict, agreed
 
 
 def withdrawn(rows: Iterable[Any]) -> set[Any]:
@@ -22,7 +23,7 @@ def withdrawn(rows: Iterable[Any]) -> set[Any]:
             if stored is None:
                 continue
             try:
-                tenant = field.binding.tenant_of(row)
+                tenant = _tenant(row, field)
             except (NoTenant, TenantConflict):
                 continue
             if tenant not in answers:
@@ -30,6 +31,14 @@ def withdrawn(rows: Iterable[Any]) -> set[Any]:
             if answers[tenant]:
                 found.add(row)
     return found
+
+
+def _tenant(row: Any, field: Any) -> str:
+    """As the rows of a page know it together: a path costs one query for all of them."""
+    value = row.__dict__[field.attname]
+    sealed = value.sealed if isinstance(value, Locked) else value
+    own = sealed.part.tenant(sealed.index) if isinstance(sealed, Sealed) else None
+    return agreed(own) if own is not None else field.binding.tenant_of(row)
 
 
 def _refused(tenant: str, field: Any, stored: bytes, row: str) -> bool:

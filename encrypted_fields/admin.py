@@ -13,44 +13,37 @@ the values of its rows carry the badge. A new row is typed in as in any admin.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
-from functools import cached_property
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.utils import quote, unquote
 from django.core import checks
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html
 from django.utils.text import capfirst
 from django.views.decorators.http import require_POST
 
 from encrypted_fields import client
 from encrypted_fields.access import withdrawn
+from encrypted_fields.admin_masks import BADGE, TICKET, EncryptedInline, Mask, Masked, reason_of
 from encrypted_fields.core.errors import CmkError
 from encrypted_fields.opening import open_rows
 from encrypted_fields.policy import permit
 from encrypted_fields.tenancy import MOST_REASON, by, metadata
 
 EVENT = "CUSTOM_REVEAL"
-BADGE = "access withdrawn by the customer"
-_TICKET = "cmk_reveal"  # in the session: {"row": …, "reason": …, "until": …}
 _SECONDS = 60  # from the button to the page that shows the values
 _REVEALED = "_revealed"  # in the address that the form of such a page posts to
 
-if TYPE_CHECKING:
-    _Admin = admin.ModelAdmin[Any]
-else:
-    _Admin = object
+__all__ = ["EncryptedAdmin", "EncryptedInline"]
 
 
-class EncryptedAdmin(_Admin):
+class EncryptedAdmin(Masked):
     """Before ModelAdmin. `has_reveal_permission` decides; by default the permission `reveal_<model>`."""
 
     change_form_template = "encrypted_fields/admin/change_form.html"
@@ -70,29 +63,17 @@ class EncryptedAdmin(_Admin):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         found = super().get_changelist_instance(request)
-        if any(isinstance(column, _Mask) for column in found.list_display):
+        if any(isinstance(column, Mask) for column in found.list_display):
             found.result_list = rows = list(found.result_list)
             self._mark(request, rows)
         return found
 
     # --- one row
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        found = super().get_fieldsets(request, obj)
-        if not self._masks_for(request, obj):
-            return found
-        return [(title, {**options, "fields": self._masked(options["fields"])}) for title, options in found]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        found = super().get_readonly_fields(request, obj)
-        if not self._masks_for(request, obj):
-            return found
-        return [*(name for name in found if name not in self._masks), *self._masks.values()]
-
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         obj = super().get_object(request, *args, **kwargs)
-        if obj is not None and _reason(request):
-            with by(request.user.pk, _reason(request)):
+        if obj is not None and reason_of(request):
+            with by(request.user.pk, reason_of(request)):
                 open_rows([obj])
         elif obj is not None:
             self._mark(request, [obj])
@@ -103,7 +84,7 @@ class EncryptedAdmin(_Admin):
     ) -> HttpResponse:
         reason = self._revealing(request, object_id)
         if reason:
-            setattr(request, _TICKET, reason)
+            setattr(request, TICKET, reason)
             form_url = f"{self._address('change', object_id)}?{_REVEALED}=1"
         response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
         if reason:
@@ -146,7 +127,7 @@ class EncryptedAdmin(_Admin):
                 messages.error(request, f"Not revealed: {error}.")
             else:
                 ticket = {"row": self._row(object_id), "reason": reason, "until": time() + _SECONDS}
-                request.session[_TICKET] = ticket
+                request.session[TICKET] = ticket
         return HttpResponseRedirect(self._address("change", object_id))
 
     @property
@@ -179,23 +160,6 @@ class EncryptedAdmin(_Admin):
 
     # --- inside
 
-    @cached_property
-    def _masks(self) -> dict[Any, _Mask]:
-        return {
-            field.name: _Mask(field, self.get_empty_value_display())
-            for field in self.opts.concrete_fields
-            if getattr(field, "cmk_encrypted", False)
-        }
-
-    def _masks_for(self, request: HttpRequest, obj: Any) -> bool:
-        return obj is not None and not _reason(request)
-
-    def _masked(self, names: Iterable[Any]) -> list[Any]:
-        return [
-            tuple(self._masked(name)) if isinstance(name, list | tuple) else self._masks.get(name, name)
-            for name in names
-        ]
-
     def _mark(self, request: HttpRequest, rows: list[Any]) -> None:
         with by(request.user.pk, "is access withdrawn?"):
             found = withdrawn(rows)
@@ -219,10 +183,10 @@ class EncryptedAdmin(_Admin):
         if request.method == "POST":
             may = _REVEALED in request.GET and self.has_reveal_permission(request)
             return "saving what was revealed" if may else ""
-        ticket = request.session.get(_TICKET) or {}
+        ticket = request.session.get(TICKET) or {}
         if ticket.get("row") != self._row(object_id):
             return ""
-        del request.session[_TICKET]
+        del request.session[TICKET]
         return str(ticket["reason"]) if time() < ticket["until"] and self.has_reveal_permission(request) else ""
 
     def _row(self, object_id: str) -> str:
@@ -231,26 +195,3 @@ class EncryptedAdmin(_Admin):
     def _address(self, view: str, object_id: Any) -> str:
         name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{view}"
         return reverse(name, args=[object_id], current_app=self.admin_site.name)
-
-
-class _Mask:
-    """A column of lists, and a read-only field of pages, in the place of one encrypted field. It never opens."""
-
-    def __init__(self, field: Any, empty: str) -> None:
-        self.field, self._empty = field, empty
-        self.__name__, self.short_description = field.name, field.verbose_name
-
-    def __call__(self, obj: Any) -> Any:
-        if obj.__dict__.get(self.field.attname) is None:
-            return self._empty
-        if obj.__dict__.get("_cmk_withdrawn"):
-            return format_html('<span class="cmk-badge">{}</span>', capfirst(BADGE))
-        return format_html(
-            '<span class="cmk-mask"><span aria-hidden="true">{}</span><span class="visually-hidden">{}</span></span>',
-            "••••••••",
-            "Hidden",
-        )
-
-
-def _reason(request: HttpRequest) -> str:
-    return str(getattr(request, _TICKET, ""))

@@ -56,7 +56,8 @@ class KeyRing:
         self._used: dict[Any, tuple[Metadata, dict[bytes, int]]] = {}
         self._oldest: float | None = None
         self.closed = False
-        _rings.add(self)
+        with _rings_lock:
+            _rings.add(self)
 
     def take(self, about: Metadata, edeks: Iterable[bytes]) -> dict[bytes, ValueKey]:
         """The keys of `edeks` that are kept for this very tenant; each counts as used once."""
@@ -146,6 +147,7 @@ class KeyRing:
 
 
 _rings: weakref.WeakSet[KeyRing] = weakref.WeakSet()
+_rings_lock = threading.Lock()
 _active: ContextVar[KeyRing | None] = ContextVar("cmk_key_ring", default=None)
 _owed: list[tuple[Metadata, dict[bytes, int]]] = []
 _owed_lock = threading.Lock()
@@ -204,7 +206,9 @@ def active() -> KeyRing | None:
 def refused(tenant: str) -> None:
     """The tenant's key service said no: nobody in this process keeps its keys any longer."""
     index_keys.forget(tenant)
-    for ring in list(_rings):
+    with _rings_lock:
+        rings = list(_rings)
+    for ring in rings:
         ring.drop(tenant)
 
 

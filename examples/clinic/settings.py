@@ -80,11 +80,14 @@ CONTENT_SECURITY_POLICY = {
         "trusted-types": ["'none'"],
     }
 }
+DEFAULT_EXCEPTION_REPORTER_FILTER = "encrypted_fields.debug.EncryptedReporterFilter"
+DEFAULT_EXCEPTION_REPORTER = "encrypted_fields.debug.EncryptedReporter"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "cmk_project.logs.AllowListFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "filters": {"encrypted": {"()": "encrypted_fields.logs.RedactEncrypted"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["encrypted"]}},
     "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "INFO")},
 }
 

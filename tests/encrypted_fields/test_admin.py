@@ -6,16 +6,18 @@ import datetime
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client, override_settings
 
+from encrypted_fields.admin import EncryptedInline
 from encrypted_fields.core.errors import TspUnreachable
 from encrypted_fields.testing import MemoryTsp, counted, stored_bytes
 from tests.encrypted_fields import admin_site
 from tests.encrypted_fields.people import person
-from tests.sample_app.models import Patient
+from tests.sample_app.models import Clinic, Patient, Visit
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.encrypted_fields.admin_site")]
 CANARY = "canary-7f3a"
@@ -164,6 +166,28 @@ def test_withdrawn_rows_carry_the_badge_in_list_and_page(cmk_tsp: MemoryTsp) -> 
     assert "Reveal encrypted values" not in page
     cmk_tsp.failing = TspUnreachable()  # an outage is no withdrawal, and no error of the list
     assert BADGE not in client.get("/ward/sample_app/patient/").content.decode()
+
+
+def test_inlines_are_masked_and_lead_to_the_rows_own_page(cmk_tsp: MemoryTsp, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Visits(EncryptedInline, admin.TabularInline):  # type: ignore[type-arg]
+        model = Visit
+        fields = ("day", "report")
+
+    one = person()
+    visit = Visit.objects.create(patient=one, clinic=Clinic.objects.create(slug="north"), report=CANARY)
+    before = stored_bytes(visit, "report")
+    monkeypatch.setattr(admin_site.site.get_model_admin(Patient), "inlines", [Visits])
+    client = client_with(*ALL, "view_visit", "change_visit")
+    page = client.get(page_of(one)).content.decode()
+    assert CANARY not in page
+    assert 'name="visits-0-day"' in page
+    assert "visits-0-report" not in page
+    data = {"tenant_id": "north", "name": "Bea", "visits-TOTAL_FORMS": 1, "visits-INITIAL_FORMS": 1}
+    data |= {"visits-0-id": visit.pk, "visits-0-patient": one.pk, "visits-0-day": 5, "visits-0-report": "overwritten"}
+    assert client.post(page_of(one), data).status_code == 302
+    assert Visit.objects.get().day == 5
+    assert stored_bytes(visit, "report") == before
+    assert CANARY not in reveal(client, one).content.decode()  # a reveal is of one row
 
 
 def test_a_new_row_is_typed_in(cmk_tsp: MemoryTsp) -> None:

@@ -6,19 +6,20 @@ import datetime
 from typing import Any
 
 import pytest
-from django.db import models
+from django.db import connection, models
 from django.forms import modelform_factory, modelformset_factory
 from django.template import Context, Template
+from django.test.utils import CaptureQueriesContext
 from rest_framework import serializers
 
-from encrypted_fields import EncryptedField, Locked
+from encrypted_fields import EncryptedField, Locked, tenant
 from encrypted_fields.access import withdrawn
 from encrypted_fields.core.errors import KmsRefused, TspUnreachable
 from encrypted_fields.omitting import omit_locked
 from encrypted_fields.rest_framework import LockedValues
 from encrypted_fields.testing import MemoryTsp, counted, stored_bytes
 from tests.encrypted_fields.people import people, person
-from tests.sample_app.models import Chart, Patient
+from tests.sample_app.models import Chart, Clinic, Patient, Visit
 
 pytestmark = pytest.mark.django_db
 SENTENCE = "access withdrawn by the customer"
@@ -171,6 +172,20 @@ def test_which_rows_are_withdrawn_costs_one_key_a_tenant(cmk_tsp: MemoryTsp) -> 
     assert sorted((call.route, call.about.tenant) for call in calls) == [("unwrap", "north"), ("unwrap", "south")]
     cmk_tsp.failing = TspUnreachable()
     assert withdrawn(rows) == set()
+
+
+def test_tenants_by_path_are_found_together(cmk_tsp: MemoryTsp) -> None:
+    for name in ("north", "south"):
+        clinic = Clinic.objects.create(slug=name)
+        for _ in range(3):
+            Visit.objects.create(clinic=clinic, report="r")
+    cmk_tsp.revoke("south")
+    rows = list(Visit.objects.all())
+    with CaptureQueriesContext(connection) as queries:
+        assert len(withdrawn(rows)) == 3
+    assert len(queries) == 1
+    with tenant("north"):  # rows of others are not asked about
+        assert withdrawn(Visit.objects.all()) == set()
 
 
 def test_checks_warn_of_values_and_of_str(monkeypatch: pytest.MonkeyPatch) -> None:
