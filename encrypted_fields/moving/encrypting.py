@@ -98,6 +98,7 @@ class Encryption:
                 if tenant is None:
                     tally.leave("no tenant", pks[number])
                 else:
+                    clear = self.table.again(field.clear, clear)
                     cells.append(_Cell(field, number, tenant, clear, None if stored is None else bytes(stored)))
         if dry_run:
             return

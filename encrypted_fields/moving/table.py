@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -69,6 +70,12 @@ class Table:
             ]
         for convert in self._converters[field]:
             raw = convert(raw, field.get_col(self.model._meta.db_table), self.connection)
+        return raw
+
+    def again(self, field: Any, raw: Any) -> Any:
+        """A raw value as the driver takes it back: SQLite's parses dates and times, and does not write them."""
+        if self.connection.vendor == "sqlite" and isinstance(raw, datetime.date | datetime.time):
+            return field.base.get_db_prep_value(self.value(field, raw), self.connection)
         return raw
 
     def swap(
