@@ -183,7 +183,15 @@ def sets_of_rows(m: Any, f: str, a: Any, b: Any, c: Any) -> Any:
     def shown(rows: Any) -> Any:
         return sorted((row.number, repr(getattr(row, f))) for row in rows)
 
-    return shown(low.union(high, all=True)), shown(low | high), shown(low & high), low.union(high, all=True).count()
+    return [
+        shown(low.union(high, all=True)),
+        shown(low.union(high)),
+        shown(low.intersection(high)),
+        shown(low.difference(high)),
+        shown(low | high),
+        shown(low & high),
+        low.union(high, all=True).count(),
+    ]
 
 
 @same

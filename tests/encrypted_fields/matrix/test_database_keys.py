@@ -66,10 +66,24 @@ def test_what_it_costs(cmk_tsp: MemoryTsp, db: str) -> None:
     assert written(queries)[-1] == "INSERT"
 
 
-def test_many_rows_take_more_than_one_update(cmk_tsp: MemoryTsp, db: str) -> None:
-    count = 700
+def test_many_rows_keep_their_own_values(cmk_tsp: MemoryTsp, db: str) -> None:
+    count = 300
     rows(db).bulk_create([Row(text=f"t{n}", number=n, email="x@y.z" if n % 2 else None) for n in range(count)])
-    assert [row.text for row in rows(db).order_by("number")] == [f"t{n}" for n in range(count)]
+    found = list(rows(db).order_by("number"))
+    assert [row.text for row in found] == [f"t{n}" for n in range(count)]
+    assert [row.email for row in found[:3]] == [None, "x@y.z", None]
+
+
+def test_an_update_takes_as_many_rows_as_the_database_takes_parameters(
+    cmk_tsp: MemoryTsp, matrix_databases: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(connections["mariadb"].features), "max_query_params", 10)  # three rows of one value
+    with atomic(using="mariadb"):
+        with CaptureQueriesContext(connections["mariadb"]) as queries:
+            rows("mariadb").bulk_create([Row(text=f"t{n}", number=n) for n in range(7)])
+        assert written(queries) == ["INSERT", "UPDATE", "UPDATE", "UPDATE"]
+        assert [row.text for row in rows("mariadb").order_by("number")] == [f"t{n}" for n in range(7)]
+        set_rollback(True, using="mariadb")
 
 
 @pytest.mark.parametrize("many", [False, True])

@@ -87,7 +87,10 @@ def refresh(m: Any, f: str, a: Any, b: Any, c: Any) -> Any:
     first = getattr(row, f)
     m.rows.update(**{f: c})
     row.refresh_from_db(fields=[f])
-    return first, getattr(row, f)
+    second = getattr(row, f)
+    m.rows.update(**{f: None})
+    row.refresh_from_db(from_queryset=m.rows.defer("label"))
+    return first, second, getattr(row, f)
 
 
 @same
