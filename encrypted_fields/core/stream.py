@@ -97,7 +97,7 @@ class SealingReader(io.RawIOBase):
     def _start(self) -> None:
         self._number = 0
         self._next = _fill(self._source)
-        self._ready = memoryview(self._header)
+        self._ready, self._given = self._header, 0
         self._done = False
         self._whole = True
 
@@ -117,18 +117,28 @@ class SealingReader(io.RawIOBase):
     @property
     def finished(self) -> bool:
         """Whether everything was given out."""
-        return self._done and not self._ready
+        return self._done and self._given == len(self._ready)
 
     def readable(self) -> bool:
         return True
 
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes and never more than a chunk; a whole chunk is not copied."""
+        if size < 0:
+            return self.readall()
+        if self._given == len(self._ready) and not self._done:
+            self._ready, self._given = self._seal_next(), 0
+        part = self._ready[self._given : self._given + size]
+        self._given += len(part)
+        return part
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self.read(SEALED_CHUNK), b""))
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if not self._ready and not self._done:
-            self._ready = memoryview(self._seal_next())
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
+        part = self.read(len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
 
     def _seal_next(self) -> bytes:
         if not self._whole:
@@ -206,14 +216,24 @@ class OpeningReader(io.RawIOBase):
         self._position = base + offset
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if self._position >= self._size:
-            return 0
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes and never more than a chunk; a whole chunk is not copied."""
+        if size < 0:
+            return self.readall()
+        if self._position >= self._size or not size:
+            return b""
         number, offset = divmod(self._position, CHUNK)
         self._load(number)
-        part = self._chunk[offset : offset + len(buffer)]
-        buffer[: len(part)] = part
+        part = self._chunk[offset : offset + size]
         self._position += len(part)
+        return part
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self.read(CHUNK), b""))
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        part = self.read(len(buffer))
+        buffer[: len(part)] = part
         return len(part)
 
     def _load(self, number: int) -> None:

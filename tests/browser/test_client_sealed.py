@@ -62,10 +62,10 @@ class World:
     def page_of(self, patient: Patient, page: str) -> str:
         return f"/patients/{patient.pk}/{page}/"
 
-    def give_key(self) -> PrivateKey:
-        """A key of the doctor's that was made elsewhere."""
+    def give_key(self, name: str = "doctor") -> PrivateKey:
+        """A key that was made elsewhere."""
         key = PrivateKey.generate()
-        Staff.objects.filter(user__email__startswith="doctor").update(public_key=bytes(key.public_key))
+        Staff.objects.filter(user__email__startswith=name).update(public_key=bytes(key.public_key))
         return key
 
 
@@ -148,14 +148,15 @@ def test_the_search_would_find_it(world: World, page: Page, wire: Wire, plant: A
 def test_an_independent_implementation_opens_what_the_browser_sealed(
     world: World, page: Page, tmp_path: Path, wire: Wire
 ) -> None:
-    key = world.give_key()
+    key, other = world.give_key(), world.give_key("nurse")
     scan = tmp_path / "scan.txt"
     for size in (0, 65536, 2 * 65536 + 5):
         scan.write_bytes(bytes(size))
         write(world, page, f"note {size}", scan)
         row = Patient.objects.get(pk=world.ada.pk)
         place = base64.b64decode(row.get_private_note_place())
-        assert client_sealing.unseal(row.private_note, key, place).data == f"note {size}".encode()
+        for reader in (key, other):
+            assert client_sealing.unseal(row.private_note, reader, place).data == f"note {size}".encode()
         with row.private_file.open() as file:
             sealed = file.read()
         found = client_sealing.unseal(sealed, key, base64.b64decode(row.get_private_file_place()))

@@ -310,3 +310,16 @@ def test_gives_out_no_second_content_under_one_nonce(changed: bytes) -> None:
     assert first.startswith(bytes(found))
     with pytest.raises(ValueError, match="hole"):
         reader.read(1)
+
+
+@sometimes
+@given(st.lists(st.integers(1, CHUNK + 100), min_size=1, max_size=5))
+def test_reads_of_any_size_give_the_same_bytes(sizes: list[int]) -> None:
+    """Whole chunks are given out as they are, parts of them are cut: while sealing and while opening."""
+    plain = content(CHUNK + 3000)
+    for step in sizes:
+        sealer = SealingReader(io.BytesIO(plain), KEY, EDEK, CONTEXT)
+        sealed = b"".join(iter(lambda: sealer.read(max(step, 500)), b""))  # noqa: B023 - used at once
+        assert sealer.finished
+        reader = OpeningReader(io.BytesIO(sealed), KEY, CONTEXT)
+        assert b"".join(iter(lambda: reader.read(max(step, 500)), b"")) == plain  # noqa: B023
