@@ -7,6 +7,7 @@ it for that long itself.
 
 from __future__ import annotations
 
+import hmac
 import os
 import threading
 import time
@@ -14,12 +15,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.core.signals import setting_changed
 
 from encrypted_fields import client
+from encrypted_fields.core.blind import index_key, ready
 from encrypted_fields.core.errors import WITHDRAWN
 from encrypted_fields.core.memory import SecretBytes
 from encrypted_fields.tenancy import metadata
@@ -40,6 +42,14 @@ class Secret(NamedTuple):
     key: SecretBytes
     current: bool
     since: float
+    macs: dict[Any, hmac.HMAC]  # made of the key, by index
+
+    def mac(self, tenant: str, places: tuple[tuple[str, str], ...], name: str) -> hmac.HMAC:
+        """For core.blind: the key of one index of this tenant."""
+        found = self.macs.get((places, name))
+        if found is None:
+            found = self.macs[places, name] = ready(index_key(self.key.view(), tenant, places, name))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,6 @@ class Live:
     the first half minute of a rotation."""
 
     secrets: tuple[Secret, ...]
-    now: float
     seconds: float
 
     @property
@@ -63,7 +72,7 @@ class Live:
     def writing(self) -> Secret:
         """What new values are indexed with."""
         current = next(one for one in self.secrets if one.current)
-        return current if self.now - current.since >= self.seconds else self.oldest
+        return current if _clock() - current.since >= self.seconds else self.oldest
 
     @property
     def settled(self) -> bool:
@@ -75,7 +84,7 @@ class _Held(NamedTuple):
     service: client.KeyService
     pid: int
     until: float
-    secrets: tuple[Secret, ...]
+    live: Live
 
 
 _held: OrderedDict[str, _Held] = OrderedDict()
@@ -98,19 +107,19 @@ def live(tenant: str) -> Live:
         held = _held.get(tenant)
         if held is not None and held.service is service and held.pid == os.getpid() and now < held.until:
             _held.move_to_end(tenant)
-            return Live(held.secrets, now, seconds)
-    known = {} if held is None or held.service is not service else {one.number: one.since for one in held.secrets}
+            return held.live
+    known = {} if held is None or held.service is not service else {one.number: one.since for one in held.live.secrets}
     try:
-        secrets = _derived(service, tenant, now, known)
+        found = Live(_derived(service, tenant, now, known), seconds)
     except WITHDRAWN:
         forget(tenant)
         raise
     with _lock:
-        _held[tenant] = _Held(service, os.getpid(), now + seconds, secrets)
+        _held[tenant] = _Held(service, os.getpid(), now + seconds, found)
         _held.move_to_end(tenant)
         while len(_held) > most:
             _held.popitem(last=False)
-    return Live(secrets, now, seconds)
+    return found
 
 
 def forget(tenant: str | None = None) -> None:
@@ -128,7 +137,7 @@ def _derived(service: client.KeyService, tenant: str, now: float, known: dict[in
         raise TypeError("the installed key service does not derive keys")
     reply = derive(metadata(tenant, LABEL, None), {SECRET: [PATH]}, KIND)
     found = [
-        Secret(one.secret, SecretBytes.take(one.key), one.current, known.get(one.secret, now))
+        Secret(one.secret, SecretBytes.take(one.key), one.current, known.get(one.secret, now), {})
         for one in reply.keys[SECRET][PATH]
     ]
     return tuple(sorted(found, key=lambda one: -one.number))

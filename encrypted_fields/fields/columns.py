@@ -15,12 +15,14 @@ from typing import Any
 from django.core.exceptions import FieldError
 from django.db.models.aggregates import Count
 from django.db.models.expressions import Col, ColPairs, Expression
+from django.db.models.sql import Query
 from django.db.models.sql import compiler as sql
 
 from encrypted_fields.conf import BATCH
 from encrypted_fields.fields.blocks import Batch, Column, Part
 from encrypted_fields.fields.lookups import EncryptedIsNull
 from encrypted_fields.fields.sealed import Sealed
+from encrypted_fields.search.ordering import is_ordered, order_sql, ordered_column
 
 _OTHER = (sql.SQLInsertCompiler, sql.SQLDeleteCompiler, sql.SQLAggregateCompiler)
 _raw = threading.local()
@@ -39,11 +41,16 @@ class EncryptedCol(Col):
             selecting = not isinstance(compiler, _OTHER) and compiler.query.alias_cols and _selects(compiler)
         else:
             selecting = reader is not None and (reader.grouping or compiler.__dict__.get("where") is None)
-        if not selecting:
+        column = None
+        # the select list is done and the conditions are not begun: this is ORDER BY
+        ordering = compiler.select is not None and compiler.__dict__.get("where") is None
+        if ordering and type(compiler.query) is Query and not (reader is not None and reader.grouping):
+            column = ordered_column(self.target)
+        if not selecting and column is None:
             raise refused(self.target)
         if reader is None:
             _Reader(compiler)
-        return self.column_sql(compiler, connection)
+        return self.column_sql(compiler, connection) if column is None else order_sql(column, self.alias, compiler)
 
     def column_sql(self, compiler: Any, connection: Any) -> Any:
         """For what is known to be harmless: IS NULL, and keeping the column's own bytes."""
@@ -57,7 +64,7 @@ class EncryptedCol(Col):
 def refused(field: Any) -> FieldError:
     return FieldError(
         f"{field.model._meta.label}.{field.name} is encrypted: a query can select it or ask whether it is null, "
-        "not order, compare, group or compute with it. Read the value and do that in Python"
+        "not order, compare, group or compute with it. Declare an index, or read the value and do that in Python"
     )
 
 
@@ -127,7 +134,8 @@ class _Reader:
         compiler = self._compiler
         extra: list[Any] = self._base.get_extra_select(compiler, order_by, select)
         for expression, _ in order_by:
-            _refuse_inside(expression)
+            if not is_ordered(expression):
+                _refuse_inside(expression)
         starts = _starts([entry[0] for entry in select])
         self._visible = starts.pop()
         of_instances = self._instance_positions()

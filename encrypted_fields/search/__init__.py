@@ -2,5 +2,6 @@
 
 from encrypted_fields.search.capabilities import By, Capability, Exact, Folded, Last, Prefix, Unique
 from encrypted_fields.search.column import IndexColumn
+from encrypted_fields.search.ordered import Ordered
 
-__all__ = ["By", "Capability", "Exact", "Folded", "IndexColumn", "Last", "Prefix", "Unique"]
+__all__ = ["By", "Capability", "Exact", "Folded", "IndexColumn", "Last", "Ordered", "Prefix", "Unique"]

@@ -5,15 +5,18 @@ A capability has no state and no key: it is written into migrations as it is.
 
 from __future__ import annotations
 
+import hmac
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from django.utils.deconstruct import deconstructible
 
-from encrypted_fields.core.blind import FULL
+from encrypted_fields.core.blind import FULL, HEAD, blind, size
+from encrypted_fields.fields.codecs import from_bytes, to_bytes
 
 LEAST_BITS, MOST_BITS = 4, 64
+NOTHING = b""  # the form of a value of which an index takes nothing
 
 
 class Capability:
@@ -41,6 +44,22 @@ class Capability:
         """What of the value is indexed."""
         return value
 
+    def encode(self, fields: Sequence[Any], values: Sequence[Any]) -> tuple[bytes, ...] | None:
+        """The bytes of each field's value that are indexed; None when one of them is NULL. A value of which nothing is
+        indexed gives no bytes at all, which nobody can ask for: only NULL has no index value."""
+        if any(value is None for value in values):
+            return None
+        forms = [self.form(as_stored(field, one)) for field, one in zip(fields, values, strict=True)]
+        return tuple(NOTHING if form is None else _form_bytes(form) for form in forms)
+
+    def stored(self, mac: hmac.HMAC, number: int, values: Sequence[bytes], fields: Sequence[Any]) -> bytes:
+        """What the column holds for the values that `encode` gave."""
+        return blind(mac, number, values, self.bits)
+
+    def size(self, fields: Sequence[Any]) -> int:
+        """Bytes that the column holds."""
+        return HEAD + size(self.bits)
+
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)
 
@@ -49,6 +68,15 @@ class Capability:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.spec}>"
+
+
+def as_stored(field: Any, value: Any) -> Any:
+    """The value as it would come back from the column: "12" of an IntegerField is 12."""
+    return from_bytes(field.codec.dump(value))
+
+
+def _form_bytes(form: Any) -> bytes:
+    return to_bytes(0.0 if form == 0 and isinstance(form, float) else form)
 
 
 def folded(text: str) -> str:

@@ -11,12 +11,10 @@ from django.core.exceptions import FieldError
 from django.db import models
 from django.db.models.sql.compiler import SQLUpdateCompiler
 
-from encrypted_fields.core.blind import HEAD, blind, index_key, size
-from encrypted_fields.fields.codecs import from_bytes, to_bytes
 from encrypted_fields.index_keys import Live, Secret
 from encrypted_fields.search import checks
 from encrypted_fields.search.capabilities import Capability
-from encrypted_fields.search.lookups import NOTHING, answering, by_bytes
+from encrypted_fields.search.lookups import answering, by_bytes
 
 if TYPE_CHECKING:
     from encrypted_fields.fields.base import EncryptedField
@@ -83,9 +81,9 @@ class IndexColumn(_BinaryField):
         return found
 
     @cached_property
-    def places(self) -> list[tuple[str, str]]:
+    def places(self) -> tuple[tuple[str, str], ...]:
         """Stable names of the fields, which the key is bound to: a rename of a column changes nothing."""
-        return [(field.binding.model_id, field.binding.field_id) for field in self.fields]
+        return tuple((field.binding.model_id, field.binding.field_id) for field in self.fields)
 
     @property
     def binding(self) -> Any:
@@ -107,18 +105,11 @@ class IndexColumn(_BinaryField):
         return [self, second]
 
     def encode(self, values: Sequence[Any]) -> tuple[bytes, ...] | None:
-        """The bytes of each field's value that are indexed; None when one of them is NULL. A value of which nothing is
-        indexed gives no bytes at all, which nobody can ask for: only NULL has no index value."""
-        if any(value is None for value in values):
-            return None
-        forms = [self.index.form(_as_stored(field, one)) for field, one in zip(self.fields, values, strict=True)]
-        return tuple(NOTHING if form is None else _form_bytes(form) for form in forms)
+        """What of each field's value is indexed; None when one of them is NULL."""
+        return self.index.encode(self.fields, values)
 
-    def key(self, tenant: str, secret: Secret) -> bytes:
-        return index_key(secret.key.view(), tenant, self.places, self.index.spec)
-
-    def stored(self, tenant: str, secret: Secret, values: Sequence[bytes], key: bytes | None = None) -> bytes:
-        return blind(key or self.key(tenant, secret), secret.number, values, self.index.bits)
+    def stored(self, tenant: str, secret: Secret, values: Sequence[bytes]) -> bytes:
+        return self.index.stored(secret.mac(tenant, self.places, self.index.spec), secret.number, values, self.fields)
 
     def secret(self, live: Live) -> Secret:
         """Which secret this column is written with."""
@@ -131,7 +122,7 @@ class IndexColumn(_BinaryField):
     def db_type(self, connection: Any) -> str:
         # MySQL indexes no BLOB without a length.
         if connection.vendor == "mysql":
-            return f"varbinary({HEAD + size(self.index.bits)})"
+            return f"varbinary({self.index.size(self.fields)})"
         return cast(str, super().db_type(connection))
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
@@ -181,12 +172,3 @@ def add_column(model: type[models.Model], name: str, column: IndexColumn) -> Non
 def columns_of(field: models.Field[Any, Any]) -> list[IndexColumn]:
     """The columns that index an encrypted field, alone or with others."""
     return [one for one in field.model._meta.local_fields if isinstance(one, IndexColumn) and field.name in one.sources]
-
-
-def _form_bytes(form: Any) -> bytes:
-    return to_bytes(0.0 if form == 0 and isinstance(form, float) else form)
-
-
-def _as_stored(field: EncryptedField[Any, Any], value: Any) -> Any:
-    """The value as it would come back from the column: "12" of an IntegerField is 12."""
-    return from_bytes(field.codec.dump(value))

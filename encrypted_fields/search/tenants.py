@@ -29,10 +29,13 @@ def tenants_of(lookup: Any, compiler: Any, binding: Any) -> list[str]:
 
 def _named(lookup: Any, query: Any, binding: Any) -> list[str] | None:
     """The tenants that the query requires of the rows which the lookup compares."""
-    place = _place(query, lookup.lhs.alias, binding)
+    if query.where.children == [lookup]:
+        return None
+    beside = [one for one in _beside(query.where, lookup) if isinstance(one, Exact | In)]
+    place = _place(query, lookup.lhs.alias, binding) if beside else None
     if place is None:
         return None
-    return next(filter(None, (_required(one, place) for one in _beside(query.where, lookup))), None)
+    return next(filter(None, (_required(one, place) for one in beside)), None)
 
 
 def _place(query: Any, alias: Any, binding: Any) -> tuple[Any, Any] | None:

@@ -106,16 +106,11 @@ class Given:
 
 
 def stored_for(column: IndexColumn, tenant: str, values: Any, compiler: Any) -> bytes | None:
-    """What the column holds for these values of its fields; the key is made once for a statement."""
+    """What the column holds for these values of its fields."""
     encoded = column.encode(values)
     if encoded is None:
         return None
-    secret = column.secret(live(tenant, compiler))
-    made: dict[Any, bytes] = compiler.__dict__.setdefault("cmk_index_keys", {})
-    name = (column, tenant)
-    if name not in made:
-        made[name] = column.key(tenant, secret)
-    return column.stored(tenant, secret, encoded, made[name])
+    return column.stored(tenant, column.secret(live(tenant, compiler)), encoded)
 
 
 def in_clear(column: IndexColumn) -> bool:

@@ -203,7 +203,7 @@ def test_a_database_made_key_and_a_tenant_by_a_path_are_indexed(cmk_tsp: MemoryT
 
 def test_an_inherited_index_is_the_childs(cmk_tsp: MemoryTsp) -> None:
     assert [one.name for one in indexes(PostIt)] == ["topic_body", "topic_exact_index"]
-    assert indexes(PostIt)[1].places == [("sample_app.postit", "topic")]
+    assert indexes(PostIt)[1].places == (("sample_app.postit", "topic"),)
     with tenant("north"):
         PostIt.objects.create(topic="t")
         PostIt.objects.update(topic="u")
