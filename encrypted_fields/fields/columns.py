@@ -22,7 +22,7 @@ from encrypted_fields.conf import BATCH
 from encrypted_fields.fields.blocks import Batch, Column, Part
 from encrypted_fields.fields.lookups import EncryptedIsNull
 from encrypted_fields.fields.sealed import Sealed
-from encrypted_fields.search.ordering import is_ordered, order_sql, ordered_column
+from encrypted_fields.search.ordering import by_index, is_ordered, order_sql, ordered_column
 
 _OTHER = (sql.SQLInsertCompiler, sql.SQLDeleteCompiler, sql.SQLAggregateCompiler)
 _raw = threading.local()
@@ -133,8 +133,10 @@ class _Reader:
         """Called once the select list and the ordering are known: sort positions, refuse, add what must be read too."""
         compiler = self._compiler
         extra: list[Any] = self._base.get_extra_select(compiler, order_by, select)
-        for expression, _ in order_by:
-            if not is_ordered(expression):
+        for at, (expression, _) in enumerate(order_by):
+            if is_ordered(expression):
+                order_by[at] = by_index(expression, compiler)
+            else:
                 _refuse_inside(expression)
         starts = _starts([entry[0] for entry in select])
         self._visible = starts.pop()

@@ -2,6 +2,20 @@
 
 from encrypted_fields.search.capabilities import By, Capability, Exact, Folded, Last, Prefix, Unique
 from encrypted_fields.search.column import IndexColumn
+from encrypted_fields.search.in_memory import TooManyRows, filtered_by, sorted_by
 from encrypted_fields.search.ordered import Ordered
 
-__all__ = ["By", "Capability", "Exact", "Folded", "IndexColumn", "Last", "Ordered", "Prefix", "Unique"]
+__all__ = [
+    "By",
+    "Capability",
+    "Exact",
+    "Folded",
+    "IndexColumn",
+    "Last",
+    "Ordered",
+    "Prefix",
+    "TooManyRows",
+    "Unique",
+    "filtered_by",
+    "sorted_by",
+]

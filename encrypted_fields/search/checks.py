@@ -1,8 +1,8 @@
 """System checks of an index: a wrong declaration is told before it is deployed.
 
 E030 a source is no encrypted field of the model · E031 its type cannot be indexed · E032 sources of several tenants ·
-E033 the index works on text only · E034 two indexes answer the same lookup · E036 (with --database) rows that searches
-do not find
+E033 the index works on text only · E034 two indexes answer the same lookup · E035 a type without an order ·
+E036 (with --database) rows that searches do not find · W031 an order-revealing index
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from django.core import checks
 from django.db import DatabaseError, connections, models, router
 
 from encrypted_fields.moving import ENCRYPTED
+from encrypted_fields.search.ordered import Ordered, width_of
 
 if TYPE_CHECKING:
     from encrypted_fields.search.column import IndexColumn
@@ -62,7 +63,24 @@ def problems(column: IndexColumn) -> list[checks.CheckMessage]:
             )
         )
     found += _ambiguous(column)
+    if isinstance(column.index, Ordered):
+        found += _order(column, fields)
     return found
+
+
+def _order(column: IndexColumn, fields: list[Any]) -> list[checks.CheckMessage]:
+    if len(fields) > 1 or width_of(fields[0].inner) is None:
+        hint = "Whole numbers, decimals of up to 18 digits, dates, times, moments or durations, one field."
+        return [_error(column, "E035", "Ordered() knows no order of these values", hint)]
+    return [
+        checks.Warning(
+            f"{column.name} shows whoever reads the database the order of all values of a tenant, and of any two of "
+            "them the first bit in which they differ: with many rows about the values themselves",
+            hint="If that is acceptable for this field, silence the check; else use sorted_by() and filtered_by().",
+            obj=column,
+            id="encrypted_fields.W031",
+        )
+    ]
 
 
 @checks.register(checks.Tags.database)

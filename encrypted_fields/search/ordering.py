@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.core.exceptions import FieldError
-from django.db.models.expressions import OrderBy
+from django.db.models.expressions import OrderBy, Ref
 
 from encrypted_fields import index_keys
 from encrypted_fields.core.blind import HEAD, head
@@ -71,5 +71,21 @@ def order_sql(column: IndexColumn, alias: str, compiler: Any) -> tuple[str, list
 
 def is_ordered(expression: Any) -> bool:
     """`order_by("salary")` and its like, where the field has such an index."""
-    inner = getattr(expression, "expression", None)
-    return isinstance(expression, OrderBy) and hasattr(inner, "column_sql") and ordered_column(inner.target) is not None
+    inner = _column(expression) if isinstance(expression, OrderBy) else None
+    return hasattr(inner, "column_sql") and ordered_column(inner.target) is not None
+
+
+def by_index(expression: Any, compiler: Any) -> tuple[Any, tuple[str, list[Any], bool]]:
+    """The entry for ORDER BY. A column that is also selected would be ordered by its position: by ciphertext."""
+    inner = _column(expression)
+    column: Any = ordered_column(inner.target)
+    order_sql(column, inner.alias, compiler)  # refuses
+    found = expression.copy()
+    found.set_source_expressions([column.get_col(inner.alias)])
+    sql, params = compiler.compile(found)
+    return found, (sql, list(params), False)
+
+
+def _column(expression: Any) -> Any:
+    inner = expression.expression
+    return inner.source if isinstance(inner, Ref) else inner

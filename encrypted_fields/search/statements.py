@@ -13,4 +13,6 @@ def write_along(query: Any) -> None:
     from encrypted_fields.search.writing import Along
 
     present = {field for field, _, _ in query.values}
-    query.values = [*query.values, *((one, None, Along(one)) for one in dict.fromkeys(wanted) if one not in present)]
+    added = [(one, None, Along(one)) for one in dict.fromkeys(wanted) if one not in present]
+    # First: they may ask what the other columns hold before the statement, and MySQL works from left to right.
+    query.values = [*added, *query.values]

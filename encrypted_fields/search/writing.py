@@ -38,7 +38,8 @@ class Kept:
         self.field, self.instance, self.sealed = field, instance, sealed
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        return parameter(bytes(self.field.get_db_prep_save(self.sealed, connection)), connection)
+        held = self.sealed
+        return parameter(held.data if isinstance(held, Stored) else held.stored(self.field), connection)
 
     def __repr__(self) -> str:
         return "<Kept>"

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import models
 
 from encrypted_fields import EncryptedField
-from encrypted_fields.search import By, Exact, Folded, IndexColumn, Last, Prefix, Unique
+from encrypted_fields.search import By, Exact, Folded, IndexColumn, Last, Ordered, Prefix, Unique
 
 
 def digits(value: Any) -> str | None:
@@ -61,5 +61,24 @@ class Memo(models.Model):
 
 
 class PostIt(Memo):
+    class Meta:
+        app_label = "sample_app"
+
+
+class Payroll(models.Model):
+    """What the database may order, and shows the order of."""
+
+    tenant_id = models.CharField(max_length=40)
+    salary = EncryptedField(models.IntegerField(null=True), index=[Ordered(), Exact()])
+    small = EncryptedField(models.SmallIntegerField(null=True), index=[Ordered()])
+    big = EncryptedField(models.BigIntegerField(null=True), index=[Ordered()])
+    bonus = EncryptedField(models.DecimalField(max_digits=8, decimal_places=2, null=True), index=[Ordered()])
+    since = EncryptedField(models.DateField(null=True), index=[Ordered()])
+    seen = EncryptedField(models.DateTimeField(null=True), index=[Ordered()])
+    starts = EncryptedField(models.TimeField(null=True), index=[Ordered()])
+    lasts = EncryptedField(models.DurationField(null=True), index=[Ordered()])
+
+    cmk_tenant_from = "tenant_id"
+
     class Meta:
         app_label = "sample_app"

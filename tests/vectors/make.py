@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from nacl.public import Box, PrivateKey, PublicKey
 
-from encrypted_fields.core import aead, blind, envelope, protobuf, stream
+from encrypted_fields.core import aead, blind, envelope, order, protobuf, stream
 from encrypted_fields.core.aead import ValueKey
 from encrypted_fields.core.context import KeyContext, ValueContext, canonical
 from tsp.contract import events, sealed, tenant
@@ -337,7 +337,27 @@ def index_vectors() -> list[Vector]:
         vector("shifted", "boundaries count", [b"sSmit", b"hD1990-05-17"], [name, born]),
         vector("empty", "an empty text is a value", [b"s"], [name]),
         vector("truncated", "12 bits", [smith], [name], spec="exact/12", bits=12),
+        *_ordered_vectors(),
     ]
+
+
+def _ordered_vectors() -> list[Vector]:
+    derived, place = drawn("derived", 64), ("clinic.patient", "visits")
+    key = blind.index_key(derived, "clinic-a", [place], "ordered")
+    return [
+        {
+            "name": name, "comment": comment, "expect": "equal", "derived": derived.hex(), "number": 5,
+            "tenant": "clinic-a", "places": [place], "index": "ordered", "ordered": value, "width": 16,
+            "key": key.hex(),
+            "stored": order.ordered(blind.ready(key), 5, value, 16).hex(),
+        }
+        for name, comment, value in [
+            ("ordered", "the worked example: 12 in a small integer, 32,780 of 65,535", 32_780),
+            ("ordered-next", "one more: the digits differ in the last place only, by one", 32_781),
+            ("ordered-least", "the least", 0),
+            ("ordered-most", "the most", 65_535),
+        ]
+    ]  # fmt: skip
 
 
 ALL = {

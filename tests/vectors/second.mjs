@@ -149,6 +149,16 @@ async function index(v) {
   const names = [v.tenant, v.index, ...v.places.flat()].map((p) => text.encode(p));
   const wide = await subtle.importKey("raw", unhex(v.derived), { name: "HMAC", hash: "SHA-512" }, false, ["sign"]);
   const key = new Uint8Array(await subtle.sign("HMAC", wide, canonical("cmk/index/1", ...names))).slice(0, 32);
+  if ("ordered" in v) {
+    const out = [u32(v.number)];
+    for (let i = 1; i <= v.width; i++) {
+      const above = Math.floor(v.ordered / 2 ** (v.width - i + 1)), bit = Math.floor(v.ordered / 2 ** (v.width - i)) % 2;
+      const drawn = Buffer.from(await hmac(key, join([i], u32(0), u32(above)))).readBigUInt64BE();
+      const digit = Number(drawn % 65535n) + bit;
+      out.push([digit >> 8, digit & 255]);
+    }
+    return join(...out);
+  }
   const message = join(...v.values.map(unhex).flatMap((p) => [u32(0), u32(p.length), p]));
   const cut = (await hmac(key, message)).slice(0, Math.ceil(v.bits / 8));
   if (v.bits % 8) cut[cut.length - 1] &= 0xff << (8 - (v.bits % 8));

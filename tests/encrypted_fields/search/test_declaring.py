@@ -15,7 +15,7 @@ from django.db.migrations.writer import MigrationWriter
 from django.test.utils import isolate_apps
 
 from encrypted_fields import EncryptedField
-from encrypted_fields.search import By, Exact, Folded, IndexColumn, Last, Prefix, Unique
+from encrypted_fields.search import By, Exact, Folded, IndexColumn, Last, Ordered, Prefix, Unique
 from encrypted_fields.testing import MemoryTsp
 from tests.sample_app.searchable import Customer, Order, PostIt
 
@@ -106,6 +106,17 @@ def sealed(inner: Any, *index: Any, **options: Any) -> Any:
         (lambda: {"a": sealed(models.IntegerField(), Unique(folded=True))}, ["E033"]),
         (lambda: {"a": sealed(models.TextField(), Exact(), Unique())}, ["E034"]),
         (lambda: {"a": sealed(models.TextField(unique=True), Unique())}, ["E001"]),
+        (lambda: {"a": sealed(models.DateField(), Ordered())}, ["W031"]),
+        (lambda: {"a": sealed(models.TextField(), Ordered())}, ["E035"]),
+        (lambda: {"a": sealed(models.DecimalField(max_digits=19, decimal_places=2), Ordered())}, ["E035"]),
+        (
+            lambda: {
+                "a": sealed(models.IntegerField()),
+                "b": sealed(models.IntegerField()),
+                "i": IndexColumn(["a", "b"], Ordered()),
+            },
+            ["E035"],
+        ),
     ],
 )
 def test_a_wrong_declaration_is_told_by_a_check(members: Any, codes: list[str]) -> None:
