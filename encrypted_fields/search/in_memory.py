@@ -66,7 +66,7 @@ def filtered_by(queryset: QuerySet[M], *, most: int = MOST, **conditions: Any) -
 
 
 def _streamed(queryset: QuerySet[M], most: int) -> Iterator[M]:
-    rows = queryset if queryset._result_cache is not None else queryset.iterator(chunk_size=BATCH)  # type: ignore[attr-defined]
+    rows = queryset if queryset._result_cache is not None else queryset.iterator(chunk_size=BATCH)
     for number, row in enumerate(rows):
         if number >= most:
             raise TooManyRows(f"more than {most} rows of {queryset.model._meta.label} would have to be opened")

@@ -71,7 +71,7 @@ def order_sql(column: IndexColumn, alias: str, compiler: Any) -> tuple[str, list
 
 def is_ordered(expression: Any) -> bool:
     """`order_by("salary")` and its like, where the field has such an index."""
-    inner = _column(expression) if isinstance(expression, OrderBy) else None
+    inner: Any = _column(expression) if isinstance(expression, OrderBy) else None
     return hasattr(inner, "column_sql") and ordered_column(inner.target) is not None
 
 
@@ -87,5 +87,5 @@ def by_index(expression: Any, compiler: Any) -> tuple[Any, tuple[str, list[Any],
 
 
 def _column(expression: Any) -> Any:
-    inner = expression.expression
+    inner: Any = expression.expression
     return inner.source if isinstance(inner, Ref) else inner

@@ -68,7 +68,7 @@ def plan(column: IndexColumn, using: str) -> Plan:
 
 def false_positives(rows: int, bits: int) -> float:
     """Rows of other values that a digest of so many bits brings along, on average."""
-    return max(rows - 1, 0) / 2**bits
+    return max(rows - 1, 0) / float(2**bits)
 
 
 def fair_bits(rows: int) -> tuple[int, int] | None:
