@@ -18,7 +18,6 @@ class IndexValues:
     def __init__(self, table: Table) -> None:
         self.table = table
         self._live: dict[str, index_keys.Live] = {}
-        self._keys: dict[tuple[Any, str], bytes] = {}
 
     def columns(self, field: Any) -> list[Any]:
         """Those that index this field alone."""
@@ -34,10 +33,7 @@ class IndexValues:
         value, found = field.codec.load(data), list[Any]()
         for column in columns:
             secret = column.secret(self._live[tenant])
-            if (column, tenant) not in self._keys:
-                self._keys[column, tenant] = column.key(tenant, secret)
-            stored = column.stored(tenant, secret, column.encode([value]), self._keys[column, tenant])
-            found.append(self.table.bytes(stored))
+            found.append(self.table.bytes(column.stored(tenant, secret, column.encode([value]))))
         return found
 
     def fill_compound(self, fields: Sequence[Any], tenant: str | None) -> None:

@@ -88,4 +88,4 @@ def by_index(expression: Any, compiler: Any) -> tuple[Any, tuple[str, list[Any],
 
 def _column(expression: Any) -> Any:
     inner: Any = expression.expression
-    return inner.source if isinstance(inner, Ref) else inner
+    return inner.get_source_expressions()[0] if isinstance(inner, Ref) else inner
