@@ -46,9 +46,12 @@ class Backlog:
         self._oldest = min((one for one in found if one is not None), default=None)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. A fault of one look is logged, and the next one comes."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # a figure for the operator must not end the proxy
+                _log.exception("the backlog could not be counted")
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _streams(self, redis: Redis) -> float | None:

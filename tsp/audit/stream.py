@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from encrypted_fields.core.errors import AuditUnavailable
+from tsp.audit.connection import pool
 from tsp.audit.spool import SpoolTrail
 from tsp.contract import events
 from tsp.contract.events import AuditEvent
@@ -40,7 +41,8 @@ class _Call:
 
 def connect(url: str) -> Redis:
     """A client that never repeats a command by itself: a repeated XADD would be a second event."""
-    return Redis.from_url(url, socket_timeout=3.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0))
+    options = {"socket_timeout": 3.0, "socket_connect_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
+    return Redis.from_pool(pool(url, **options))
 
 
 def stream_name(vendor: str, queue: str) -> str:
@@ -126,8 +128,13 @@ class StreamTrail:
             while self._waiting and size < _BATCH:
                 calls.append(self._waiting.pop(0))
                 size += len(calls[-1].addressed)
-            async with self._one:
-                await self._keep(calls)
+            try:
+                async with self._one:
+                    await self._keep(calls)
+            finally:  # whatever went wrong: nobody waits for ever, and no key leaves
+                for call in calls:
+                    if not call.future.done():
+                        call.future.set_exception(AuditUnavailable())
 
     async def _keep(self, calls: Sequence[_Call]) -> None:
         try:

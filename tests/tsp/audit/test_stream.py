@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
+from redis import exceptions as redis_errors
 
+from encrypted_fields.core.errors import AuditUnavailable
 from tests.support.fault_proxy import Faults, fault_proxy
 from tests.support.people import NORTH, SOUTH, VENDOR, event
 from tests.support.processes import free_port
@@ -203,6 +206,47 @@ async def test_a_batch_that_arrived_although_the_connection_broke_is_not_sent_ag
         assert spool.pending == 0
         await redis.aclose()
         await trail.close()
+
+
+def test_a_transport_that_uvloop_has_closed_is_a_broken_connection(redis_server: Redis) -> None:
+    """R-9: uvloop raises RuntimeError there, which once ended a proxy and left requests waiting for ever."""
+
+    async def broken() -> None:
+        with fault_proxy(redis_server.port) as proxy:
+            redis = connect(f"redis://127.0.0.1:{proxy.port}/0")
+            connection = redis.connection_pool.make_connection()
+            await connection.connect()
+            proxy.tell(Faults(reset=True))
+            await asyncio.sleep(0.2)
+            with pytest.raises(redis_errors.ConnectionError):
+                await connection.send_command("PING", check_health=False)
+            proxy.tell()
+            await connection.send_command("PING")
+            assert await connection.read_response() == b"PONG"
+            await connection.disconnect()
+            await redis.aclose()
+
+    uvloop.run(broken())
+
+
+async def test_an_unforeseen_failure_answers_who_waits(
+    trail: StreamTrail, source: StreamSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No key leaves, and nobody waits for ever."""
+
+    async def fail(_: object) -> None:
+        raise ArithmeticError("never seen before")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trail, "_send", fail)
+        with pytest.raises(AuditUnavailable):
+            await trail.record([event()])
+        assert trail._flushing is not None
+        with pytest.raises(ArithmeticError):
+            await trail._flushing
+    one = event()
+    await trail.record([one])
+    assert await _all(source) == [one.id]
 
 
 async def test_a_redis_out_of_memory_sends_events_to_the_spool(spool: SpoolTrail) -> None:
