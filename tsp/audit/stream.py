@@ -26,6 +26,17 @@ _PRODUCER_SECONDS = 7 * 86_400
 _log = logging.getLogger("tsp.audit.stream")
 _Addressed = tuple[str, AuditEvent]
 
+# All or nothing, as one transaction, and one reply for the whole batch, which is much cheaper to read than one an
+# event. KEYS: producer, set of queues, a stream for each queue. ARGV: the batch's number, how long it is kept, the
+# name of each queue, then for each event the place of its queue and its bytes.
+_ADD = """
+local many = #KEYS - 2
+for at = 3 + many, #ARGV, 2 do
+  redis.call('XADD', KEYS[2 + tonumber(ARGV[at])], '*', 'e', ARGV[at + 1])
+end
+for at = 1, many do redis.call('SADD', KEYS[2], ARGV[2 + at]) end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+"""
 _DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 
 
@@ -164,12 +175,16 @@ class StreamTrail:
     async def _send(self, batch: Sequence[_Addressed]) -> None:
         self._number += 1
         self._uncertain = self._number, list(batch)
-        async with self._redis.pipeline(transaction=True) as pipe:
-            for queue, event in batch:
-                pipe.xadd(stream_name(self._vendor, queue), {"e": events.dump(event)})
-            pipe.sadd(queues_name(self._vendor), *{queue for queue, _ in batch})
-            pipe.set(self._producer, self._number, ex=_PRODUCER_SECONDS)
-            await pipe.execute()
+        queues = list(dict.fromkeys(queue for queue, _ in batch))
+        places = {queue: place for place, queue in enumerate(queues, 1)}
+        keys = [stream_name(self._vendor, queue) for queue in queues]
+        added: list[Any] = []
+        for queue, event in batch:
+            added += (places[queue], events.dump(event))
+        await cast(Any, self._redis.eval(
+            _ADD, 2 + len(keys), self._producer, queues_name(self._vendor), *keys,
+            self._number, _PRODUCER_SECONDS, *queues, *added,
+        ))  # fmt: skip
         self._uncertain = None
 
     async def _drain(self) -> None:

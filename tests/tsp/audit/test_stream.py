@@ -84,11 +84,11 @@ async def test_what_is_acknowledged_is_gone_and_an_empty_queue_too(
 async def test_many_callers_share_a_transaction(trail: StreamTrail, source: StreamSource, redis_url: str) -> None:
     redis = connect(redis_url)
     await trail.record([event()])
-    before = (await redis.info("commandstats"))["cmdstat_exec"]["calls"]
+    before = (await redis.info("commandstats"))["cmdstat_eval"]["calls"]
 
     await asyncio.gather(*(trail.record([event()]) for _ in range(500)))
 
-    assert (await redis.info("commandstats"))["cmdstat_exec"]["calls"] - before < 20
+    assert (await redis.info("commandstats"))["cmdstat_eval"]["calls"] - before < 20
     assert len(await _all(source)) == 501
     await redis.aclose()
 
@@ -194,7 +194,7 @@ async def test_a_batch_that_arrived_although_the_connection_broke_is_not_sent_ag
     with fault_proxy(server.port) as proxy:
         trail = StreamTrail(connect(f"redis://127.0.0.1:{proxy.port}/0"), VENDOR, spool)
         await trail.start()
-        with proxy.told(Faults(cut_reply_to=b"EXEC")):
+        with proxy.told(Faults(cut_reply_to=b"EVAL")):
             one = event()
             await trail.record([one])
         assert spool.pending == 1
