@@ -45,11 +45,7 @@ def _wrk(url: str, body: bytes, authorization: str, seconds: float) -> float:
 
 
 def _own(port: int, path: str, body: bytes, authorization: str, seconds: float) -> float:
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {authorization}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    request = head.encode() + body
+    request = prepared(path, body, authorization)
     poll = select.epoll()
     sockets: dict[int, socket.socket] = {}
     for _ in range(CONNECTIONS):
@@ -63,7 +59,7 @@ def _own(port: int, path: str, body: bytes, authorization: str, seconds: float) 
     while (now := time.perf_counter()) - start < seconds:
         for number, _ in poll.poll(1.0):
             data = half[number] + sockets[number].recv(65_536)
-            if not _whole(data):
+            if not whole(data):
                 half[number] = data
                 continue
             half[number] = b""
@@ -75,7 +71,17 @@ def _own(port: int, path: str, body: bytes, authorization: str, seconds: float) 
     return count / (now - start)
 
 
-def _whole(data: bytes) -> bool:
+def prepared(path: str, body: bytes, authorization: str) -> bytes:
+    """A request as it goes over the wire."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {authorization}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def whole(data: bytes) -> bool:
+    """Whether `data` is a reply to its end. RuntimeError for one that is not a 200."""
     head, found, rest = data.partition(b"\r\n\r\n")
     if not found:
         return False

@@ -16,6 +16,11 @@ from typing import Any
 import uvicorn
 
 DRAIN_SECONDS = 20
+SERVER: dict[str, Any] = {
+    "loop": "none", "http": "httptools", "ws": "none", "lifespan": "off", "access_log": False, "log_config": None,
+    "log_level": "warning", "server_header": False, "date_header": False, "proxy_headers": False,
+    "timeout_keep_alive": 75, "timeout_graceful_shutdown": DRAIN_SECONDS,
+}  # fmt: skip
 _PR_SET_DUMPABLE = 4
 _log = logging.getLogger(__name__)
 
@@ -37,13 +42,7 @@ class Listener:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind((host, port))
         self.port: int = self.socket.getsockname()[1]
-        config = uvicorn.Config(
-            app, loop="none", http="httptools", ws="none", lifespan="off", access_log=False, log_config=None,
-            log_level="warning",
-            server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=75,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-        )  # fmt: skip
-        self._server = _Server(config)
+        self._server = _Server(uvicorn.Config(app, **SERVER))
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
