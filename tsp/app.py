@@ -116,19 +116,12 @@ class DataPlane:
 
     def _admit(self, scope: Scope, most: int) -> Caller:
         """The API key and the announced length, before a byte of the body is read (T-14)."""
-        key, length, language, version = None, b"", b"", b""
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                key = value
-            elif name == b"content-length":
-                length = value
-            elif name == b"x-icl-tsc-language":
-                language = value
-            elif name == b"x-icl-tsc-version":
-                version = value
+        headers = dict(scope["headers"])
+        length, language = headers.get(b"content-length", b""), headers.get(b"x-icl-tsc-language", b"")
         address = scope.get("client")
-        caller = self.guard.admit(key, address[0] if address else "")
+        caller = self.guard.admit(headers.get(b"authorization"), address[0] if address else "")
         if language:
+            version = headers.get(b"x-icl-tsc-version", b"")
             client = f"{language[:20].decode('latin-1')} {version[:20].decode('latin-1')}"
             self.clients[client if client in self.clients or len(self.clients) < _CLIENTS else "other"] += 1
         if length.isdigit() and int(length[:20]) > most:

@@ -81,7 +81,7 @@ def _members(value: Any) -> int:
     if type(value) is dict:
         count = len(value)
         for one in value.values():
-            if type(one) is dict or type(one) is list:
+            if type(one) is not str and (type(one) is dict or type(one) is list):
                 count += _members(one)
         return count
     return sum(_members(one) for one in value if type(one) is dict or type(one) is list) if type(value) is list else 0

@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NoReturn
 
-from encrypted_fields.core.errors import CmkError
+from encrypted_fields.core.errors import AuditUnavailable, CmkError
 from tsp import edek, wire
 from tsp.contract import events
 from tsp.keyring import Held, Keyring
 from tsp.ports import Directory, Tenant
+from tsp.turn import Ask, Turn
 from tsp.witness import Witness
 
 BATCH_PATIENCE = 30.0  # seconds that one key of a batch may wait for its turn at the key service
@@ -30,26 +31,33 @@ class Service:
         self._directory = directory
         self._keyring = keyring
         self._witness = witness
+        self._turn = Turn(witness)
 
     async def wrap(self, request: wire.Request, ray: str) -> wire.WrapReply:
         """A new key under the tenant's primary configuration."""
         tenant = self._directory.tenant(request.tenant_id)
-        try:
-            held = await self._keyring.make(tenant, tenant.primary())
-        except CmkError as error:
-            await self._refuse(tenant, request, ray, events.WRAP, error)
-        await self._release(tenant, request, ray, events.WRAP, held)
+
+        def made() -> Held | None:
+            return self._keyring.made(tenant, tenant.primary())
+
+        async def make() -> Held:
+            return await self._keyring.make(tenant, tenant.primary())
+
+        held = await self._take(Ask(tenant, request, ray, events.WRAP, made), make)
         return wire.WrapReply(bytes(held.dek), held.edek)
 
     async def unwrap(self, request: wire.Unwrap, ray: str) -> wire.DekReply:
         """The key in an EDEK that was made for this tenant."""
         data = wire.edek(request.encrypted_document_key)
         tenant = self._directory.tenant(request.tenant_id)
-        try:
-            held = await self._open(tenant, data)
-        except CmkError as error:
-            await self._refuse(tenant, request, ray, events.UNWRAP, error)
-        await self._release(tenant, request, ray, events.UNWRAP, held)
+
+        def opened() -> Held | None:
+            return self._opened(tenant, data)
+
+        async def take() -> Held:
+            return await self._open(tenant, data)
+
+        held = await self._take(Ask(tenant, request, ray, events.UNWRAP, opened), take)
         return wire.DekReply(bytes(held.dek))
 
     async def rekey(self, request: wire.Rekey, ray: str) -> wire.WrapReply:
@@ -96,8 +104,7 @@ class Service:
         edeks = request.by_id()
 
         def opened(name: str) -> Held | None:
-            parsed = edek.parse(wire.edek(edeks[name]), tenant.name)
-            return self._keyring.opened(tenant, tenant.kms_for(parsed.config), parsed)
+            return self._opened(tenant, wire.edek(edeks[name]))
 
         async def take(name: str) -> Held:
             return await self._open(tenant, wire.edek(edeks[name]), BATCH_PATIENCE)
@@ -124,13 +131,29 @@ class Service:
         parsed = edek.parse(data, tenant.name)
         return await self._keyring.open(tenant, tenant.kms_for(parsed.config), parsed, patience)
 
-    async def _release(self, tenant: Tenant, request: wire.Request, ray: str, action: str, held: Held) -> None:
-        """Durable first, then one more look, then the key may go."""
-        await self._witness.record([self._witness.used(tenant, request, ray, action, held)])
+    def _opened(self, tenant: Tenant, data: bytes) -> Held | None:
+        parsed = edek.parse(data, tenant.name)
+        return self._keyring.opened(tenant, tenant.kms_for(parsed.config), parsed)
+
+    async def _take(self, ask: Ask, take: Callable[[], Awaitable[Held]]) -> Held:
+        """A key at hand, or what `take` gives. Durable first, then one more look, then the key may go."""
+        tenant, request, ray, action, _ = ask
+        try:
+            held = await self._turn.take(ask)  # its event is durable, too
+            late = None if held is not None else await take()
+        except AuditUnavailable:
+            raise
+        except CmkError as error:
+            await self._refuse(tenant, request, ray, action, error)
+        if late is not None:
+            held = late
+            await self._witness.record([self._witness.used(tenant, request, ray, action, held)])
+        assert held is not None
         try:
             self._keyring.release(held)
         except CmkError as error:
             await self._refuse(tenant, request, ray, action, error)
+        return held
 
     async def _refuse(self, tenant: Tenant, request: wire.Request, ray: str, action: str, error: CmkError) -> NoReturn:
         await self._witness.record([self._witness.failed(tenant, request, ray, action, error)])

@@ -32,7 +32,14 @@ class Witness:
         self, tenant: Tenant, request: wire.Request, ray: str, action: str, held: Held, name: str = ""
     ) -> AuditEvent:
         """A key is about to be released. `name` is its id in a batch."""
-        return self.using(tenant, request, ray, action)(held, name)
+        icl = request.icl_fields
+        return AuditEvent(
+            id=events.new_id(), time=events.timestamp(), vendor=tenant.vendor, tenant=tenant.name, action=action,
+            outcome=events.SUCCESS, requesting_id=icl.requesting_id, data_label=icl.data_label or "",
+            source_ip=icl.source_ip or "", object_id=icl.object_id or name[:_LONGEST], request_id=icl.request_id or "",
+            ray_id=ray, tsp=self._tsp, config=held.config, leased=held.leased, edek=held.fingerprint,
+            custom=request.custom_fields or {},
+        )  # fmt: skip
 
     def using(self, tenant: Tenant, request: wire.Request, ray: str, action: str) -> Callable[[Held, str], AuditEvent]:
         """`used` for all keys of one request."""
