@@ -10,6 +10,7 @@ from django.db.models.functions import Cast
 from django.db.models.sql.compiler import SQLUpdateCompiler
 
 from encrypted_fields.fields.columns import EncryptedCol
+from encrypted_fields.fields.sealed import Locked, Sealed
 from encrypted_fields.fields.writing import Pending
 from encrypted_fields.moving import DUAL, PLAINTEXT
 
@@ -43,11 +44,18 @@ class Both(Pending):
                     f"{field.plaintext!r} as well"
                 )
             return self._sealed(compiler, connection)
-        if any(one is field.clear for one, _, _ in query.values):
+        if any(one is field.clear for one, _, _ in query.values) or self._stays():
             return self._sealed(compiler, connection)
         sql, params = self._sealed(compiler, connection)
         clear, more = self._clear(compiler)
         return f"{sql}, {connection.ops.quote_name(field.clear.column)} = {clear}", [*params, *more]
+
+    def _stays(self) -> bool:
+        """Whether nobody looked at the value or loaded it in clear, as after `only()`: what lies in clear is right."""
+        if self.instance is None or self.field.state != DUAL:
+            return False
+        data = self.instance.__dict__
+        return isinstance(data.get(self.field.attname), Sealed | Locked) and self.field.clear.attname not in data
 
     def _sealed(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
         form = self.field.sealed_form(self.value, connection)

@@ -232,6 +232,24 @@ def test_a_customer_who_withdrew_access_is_not_read_around(database: str, cmk_ts
     assert columns(database) == [("Ann", True)]
 
 
+def test_a_row_that_was_loaded_in_part_keeps_both_columns(deploy: Deploy) -> None:
+    deploy.new("Ann")
+    deploy.rows.only("name").get().save()
+    assert columns(deploy.database) == [expected(deploy.state, "Ann")]
+    row = deploy.rows.only("name", "note").get()
+    row.name = "Bob"
+    row.save()
+    assert columns(deploy.database) == [expected(deploy.state, "Bob")]
+    row = deploy.rows.defer("name_plain").get()
+    row.note = "n"
+    row.save()
+    row = deploy.rows.defer("name").get()
+    row.note = "m"
+    row.save()
+    assert columns(deploy.database) == [expected(deploy.state, "Bob")]
+    assert deploy.names() == ["Bob"]
+
+
 def test_a_form_is_that_of_the_inner_field(database: str) -> None:
     from django.forms import modelform_factory
 
