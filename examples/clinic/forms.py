@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import ClassVar
 
 from django import forms
 
-from examples.clinic.models import Attachment, Patient, Staff
+from examples.clinic.models import Attachment, Clinic, Patient, Staff
 
 
-class PatientForm(forms.Form):
-    """A new patient of the clinic that the user works at."""
+class PatientForm(forms.ModelForm):
+    """A new patient of the clinic that the user works at: an ordinary form over encrypted fields."""
 
-    reference = forms.CharField(max_length=20)
-    name = forms.CharField(max_length=200)
-    born = forms.DateField(label="Date of birth", widget=forms.DateInput(attrs={"type": "date"}))
-    notes = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 5}))
+    class Meta:
+        model = Patient
+        fields = ("reference", "name", "born", "phone", "city", "photo", "notes")
+        widgets: ClassVar = {
+            "born": forms.DateInput(attrs={"type": "date"}),
+            "phone": forms.TextInput(attrs={"type": "tel"}),
+            "notes": forms.Textarea(attrs={"rows": 5}),
+        }
 
-    def patient(self, clinic_id: object) -> Patient:
-        return Patient(clinic_id=clinic_id, **self.cleaned_data)
+    def patient(self, clinic: Clinic) -> Patient:
+        self.instance.clinic = clinic
+        return self.instance
+
+
+class SearchForm(forms.Form):
+    """A name, its beginning of three letters or more, the last four digits of a phone number, or a reference."""
+
+    ORDERS = (("reference", "by reference"), ("name", "by name"), ("born", "by date of birth"))
+
+    q = forms.CharField(
+        required=False, max_length=200, label="Search", widget=forms.TextInput(attrs={"type": "search"})
+    )
+    order = forms.ChoiceField(required=False, choices=ORDERS, label="Order")
 
 
 class AttachmentForm(forms.Form):

@@ -17,12 +17,14 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
 
 INSTALLED_APPS = [
+    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "csp",
+    "rest_framework",
     "encrypted_fields",
     "examples.clinic",
 ]
@@ -98,3 +100,14 @@ CMK_REQUESTING_ID = env.text("CMK_REQUESTING_ID", "clinic-web")
 CMK_TSP_ALLOW_HTTP = env.flag("CMK_TSP_ALLOW_HTTP", False)
 CMK_TENANT_FROM_REQUEST = "examples.clinic.tenancy.clinic_of"
 CMK_REQUESTING_ID_FROM_REQUEST = "examples.clinic.tenancy.person_of"
+CMK_REASON_FROM_REQUEST = "examples.clinic.tenancy.reason_of"
+CMK_POLICY_TABLE = [
+    {"refuse": "the front desk does not read medical notes", "action": "decrypt", "label": "health", "user": "desk*"},
+]
+# nothing in clear on the way: uploads, error pages
+FILE_UPLOAD_HANDLERS = [
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "encrypted_fields.uploads.SealedUploadHandler",
+]
+DEFAULT_EXCEPTION_REPORTER_FILTER = "encrypted_fields.debug.EncryptedReporterFilter"
+DEFAULT_EXCEPTION_REPORTER = "encrypted_fields.debug.EncryptedReporter"

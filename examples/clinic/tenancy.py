@@ -14,6 +14,11 @@ def clinic_of(request: HttpRequest) -> str | None:
     return Clinic.objects.filter(staff__user=request.user).values_list("name", flat=True).first()
 
 
+def reason_of(request: HttpRequest) -> str:
+    """Why, in the tenant's trail: what this part of the program is for."""
+    return "administration" if request.path.startswith("/admin/") else "care"
+
+
 def person_of(request: HttpRequest) -> str | None:
     """The login of the member of staff."""
     return request.user.get_username() if request.user.is_authenticated else None
