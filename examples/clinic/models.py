@@ -47,8 +47,8 @@ class Staff(models.Model):
 
 class Patient(models.Model):
     """The reference number is in clear, the person behind it is not. Staff search by name and by the end of a phone
-    number all the same. What is in `notes` has a key of its own, which the front desk does not get (settings). `city` was in
-    clear in the first version of this program and is on its way (docs/moving.md)."""
+    number all the same. What is in `notes` has a key of its own, which the front desk does not get (settings). `city`
+    was in clear in the first version of this program and is on its way (docs/moving.md)."""
 
     cmk_tenant_from = "clinic__name"  # whose key: the row says so, whoever is signed in
 
@@ -105,8 +105,8 @@ class Attachment(models.Model):
     class Meta:
         ordering = ("created",)
 
-    def get_absolute_url(self) -> str:
-        return reverse("attachment", args=[self.pk])
-
     def __str__(self) -> str:
         return self.title
+
+    def get_absolute_url(self) -> str:
+        return reverse("attachment", args=[self.pk])
