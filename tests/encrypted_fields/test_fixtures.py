@@ -20,6 +20,7 @@ from encrypted_fields.core.errors import InvalidCiphertext, TspUnreachable
 from encrypted_fields.testing import MemoryTsp, counted
 from tests.encrypted_fields.people import BORN, person
 from tests.sample_app.models import Everything, Note, Patient
+from tests.sample_app.searchable import Customer
 from tests.vectors.corpus import load
 
 pytestmark = pytest.mark.django_db
@@ -133,6 +134,19 @@ def test_a_value_moved_inside_a_fixture_does_not_open(cmk_tsp: MemoryTsp) -> Non
         row.save()
     with pytest.raises(InvalidCiphertext):
         Patient.objects.get(pk=first.pk).diagnosis  # noqa: B018
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_an_indexed_value_is_found_after_loading(cmk_tsp: MemoryTsp, tmp_path: Path, plain: bool) -> None:
+    Customer.objects.create(tenant_id="north", email="ann@x.example")
+    file = tmp_path / "customers.json"
+    with plaintext_fixtures() if plain else tenant("north"):
+        dumped(file, "sample_app.Customer")
+    Customer.objects.all().delete()
+    call_command("loaddata", str(file), verbosity=0)
+    with tenant("north"):
+        assert Customer.objects.get(email="ann@x.example").email == "ann@x.example"
+        assert not Customer.objects.filter(email="bob@x.example").exists()
 
 
 def test_dumping_opens_nothing(cmk_tsp: MemoryTsp) -> None:
