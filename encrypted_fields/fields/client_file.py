@@ -70,7 +70,10 @@ class ClientSealedFieldFile(EncryptedFieldFile):
         self._set_instance_attribute(self.name, content)
 
     def _open_stored(self) -> Any:
-        return self.storage.open(str(self.name), "rb")
+        opened = self.storage.open(str(self.name), "rb")
+        # as of an opened file of ours: what encrypted_response makes name and tag of
+        opened.original_name, opened.salt = "sealed", str(self.name).encode()
+        return opened
 
 
 class ClientSealedFileField(Placed, EncryptedFileField):

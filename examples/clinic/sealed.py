@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
+from encrypted_fields.http import encrypted_response
 from encrypted_fields.sealed_forms import sealing_media
 from examples.clinic.forms import PublicKeyForm, SealedNoteForm
 from examples.clinic.models import Patient, Staff
@@ -49,13 +49,12 @@ def unseal(request: HttpRequest, key: Any) -> HttpResponse:
 
 
 @require_GET
-@never_cache
 def sealed_file(request: HttpRequest, key: Any) -> HttpResponseBase:
     """The sealed bytes, as they are stored."""
     found = _patient(request, key)
     if not found.private_file:
         raise Http404
-    return FileResponse(found.private_file.open(), content_type="application/octet-stream", as_attachment=True)
+    return encrypted_response(request, found.private_file)
 
 
 def _patient(request: HttpRequest, key: Any) -> Patient:

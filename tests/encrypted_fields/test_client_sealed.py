@@ -24,6 +24,7 @@ from nacl.public import PrivateKey
 from rest_framework import serializers
 
 from encrypted_fields import ClientSealed, ClientSealedField, ClientSealedFileField, Recipient
+from encrypted_fields.http import encrypted_response
 from encrypted_fields.recipients import recipients_of
 from encrypted_fields.sealed_forms import ClientSealedFormField, sealing_media
 from encrypted_fields.testing import MemoryTsp, assert_encrypted, counted, stored_bytes
@@ -241,6 +242,10 @@ def test_a_sealed_file_is_stored_as_it_came(will: Estate, folder: Path) -> None:
     assert (found.scan.size, found.scan.locked, found.scan.original_name) == (len(data), False, "sealed")
     assert found.scan.shape.recipients == (client_sealing.key_id(KEY),)
     found.save()
+    response: Any = encrypted_response(RequestFactory().get("/", headers={"Range": "bytes=0-4"}), found.scan)
+    assert (response.status_code, b"".join(response.streaming_content)) == (206, b"CMKE\x01")
+    assert response["Content-Disposition"] == 'attachment; filename="sealed"'
+    response.close()
     assert_encrypted(found, "scan")
     assert_encrypted(found, "will")
 
