@@ -31,7 +31,8 @@ SECRET: Final = "encrypted_fields"  # noqa: S105 - a path, not a secret
 PATH: Final = "index/1"
 LABEL: Final = "blind index"
 
-_clock: Callable[[], float] = time.monotonic  # the one seam for time
+_clock: Callable[[], float] = time.monotonic  # with the next, the one seam for time
+_sleep: Callable[[float], None] = time.sleep
 
 
 class Secret(NamedTuple):
@@ -119,6 +120,20 @@ def live(tenant: str) -> Live:
         _held.move_to_end(tenant)
         while len(_held) > most:
             _held.popitem(last=False)
+    return found
+
+
+def settle(tenant: str) -> Live:
+    """As `live`, once new values are indexed with the newest secret everywhere: waits while a rotation begins, for as
+    long as other processes may not know that secret. RuntimeError when the proxy does not come to use it."""
+    found = live(tenant)
+    waited = 0.0
+    while not found.settled:
+        if waited > found.seconds + 120:
+            raise RuntimeError("the proxy does not encrypt with the new tenant secret yet: run this again later")
+        _sleep(1.0)
+        waited += 1.0
+        found = live(tenant)
     return found
 
 

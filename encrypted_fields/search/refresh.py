@@ -59,7 +59,9 @@ def refresh_indexes(
     """Go through the rows by primary key and write each index value that is missing or of another secret than new
     values get. One call of the proxy for a batch and tenant, and none for rows that are right.
 
-    `rows` narrows them (a tenant, for one), `after` continues behind a primary key, `dry_run` only counts.
+    Waits up to CMK_INDEX_KEY_SECONDS for a tenant whose rotation has just begun: until no process writes with the older
+    secret any more. `rows` narrows them (a tenant, for one), `after` continues behind a primary key, `dry_run` only
+    counts.
     """
     alias = using or router.db_for_write(model)
     wanted = list(columns if columns is not None else index_columns(model))
@@ -111,7 +113,7 @@ def _made(row: models.Model, column: IndexColumn, states: dict[str, index_keys.L
         return None if stored is None else (None,)
     whose = column.binding.tenant_of(row)
     if whose not in states:
-        states[whose] = index_keys.live(whose)
+        states[whose] = index_keys.settle(whose)
     secret = column.secret(states[whose])
     if stored is not None and bytes(stored[:HEAD]) == head(secret.number):
         return None

@@ -87,6 +87,27 @@ def test_a_rotation_is_gone_through_and_committed(cmk_tsp: MemoryTsp, monkeypatc
     all_right()
 
 
+def test_a_process_that_has_just_started_waits_until_the_new_secret_is_known_everywhere(
+    cmk_tsp: MemoryTsp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(index_keys, "_clock", lambda: now[0])
+    monkeypatch.setattr(index_keys, "_sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    index_keys.forget()
+    customer(number=1)
+    (old,) = numbers("email_exact_index")
+    list(refresh.refresh_indexes(Customer))
+    assert now == [0.0]  # no rotation, no wait
+    cmk_tsp.begin_rotation("north")
+    index_keys.forget()  # as a command that starts now
+    assert [one.written for one in refresh.refresh_indexes(Customer)] == [1]
+    assert old not in numbers("email_exact_index") | numbers("name_born")
+    assert 60 <= now[0] <= 62
+    monkeypatch.setattr(index_keys.Live, "settled", False)
+    with pytest.raises(RuntimeError, match="run this again later"):
+        index_keys.settle("north")
+
+
 def test_a_writer_in_between_wins(cmk_tsp: MemoryTsp, monkeypatch: pytest.MonkeyPatch) -> None:
     one = customer()
     empty("email_exact_index")
