@@ -47,6 +47,7 @@ async def _serve(url: str, state: Path) -> None:
     listener = listen.Listener(plane.app, "127.0.0.1", 0)
     renewing = asyncio.create_task(plane.renewal.run())
     await listener.start()
+    listen.settle()
     print(f"bench ready: http://127.0.0.1:{listener.port}", flush=True)
     await listen.stopped()
     await listener.stop()

@@ -73,6 +73,7 @@ async def serve(
         listener = listen.Listener(plane.app, host, port)
         loops = [asyncio.create_task(plane.renewal.run()), asyncio.create_task(_keep(trail, state / "audit.jsonl"))]
         await listener.start()
+        listen.settle()
         mode = "leased" if leased else "direct"
         print(
             f"tsp_sandbox ready: http://{host}:{listener.port} tenants={','.join(tenants)} mode={mode} state={state}",

@@ -108,6 +108,7 @@ class Process:
             while not self.control.configs.ready:  # noqa: ASYNC110  a flag of a loop that has no event for it
                 await asyncio.sleep(_NOT_READY_SECONDS)
             await self._data.start()
+            listen.settle()
             self._serving = True
             _log.info("the proxy is ready", extra={"state": "ready", "count": len(self.control.configs.tenants())})
 
