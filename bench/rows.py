@@ -1,139 +1,134 @@
-"""Saving and loading rows with three encrypted fields beside plain ones, on SQLite and PostgreSQL."""
+"""Rows with three text fields of 32 characters, encrypted, beside plain ones and beside other packages (contender.py).
+
+Every contender is a process of its own that keeps its connection and its table; in each round all do the same work, in
+shuffled order, and a ratio is to the plain fields of the same round.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import django
-from django.conf import settings
-
-from bench.rounds import Table, clocked, compare
+from bench.contender import EDEK, PEERS, STORED
+from bench.rounds import Table, compare
 from tests.support.postgres import Postgres
 from tests.support.sandbox import sandbox
 
-TEXT = "0123456789abcdef0123456789abcdef"  # 32 characters, as in the published peer measurements
+PROGRAM = Path(__file__).with_name("contender.py")
+METHOD = (
+    f"keys in hand: the proxy is a dictionary, an EDEK {EDEK} bytes, a stored value {STORED}; one DEK a row; "
+    "UUID primary keys; each contender in a process of its own"
+)
 
 
 def tables(quick: bool) -> list[Table]:
-    count, rounds = (200, 2) if quick else (5_000, 2)
-    found = []
-    with _databases() as (names, notes), sandbox("a", leased=True) as running:
-        settings.CMK_TSP_URL, settings.CMK_TSP_API_KEY = running.url, running.api_key
-        for name, vendor in names.items():
-            made = _tables(name, vendor, count, rounds)
-            for table in made:
-                table.notes += notes
-            found += made
+    count, rounds = (500, 2) if quick else (5_000, 9)
+    with ExitStack() as stack:
+        database, where = stack.enter_context(_database())
+        running = stack.enter_context(sandbox("a", leased=True))
+        env = {**os.environ, "DATABASE": json.dumps(database), "COUNT": str(count),
+               "CMK_TSP_URL": running.url, "CMK_TSP_API_KEY": running.api_key}  # fmt: skip
+        names = ["plain", "encrypted", "binary", "leased", *(PEERS if (Path(sys.prefix) / "peers").is_dir() else ())]
+        workers = {name: stack.enter_context(_Worker(name, env)) for name in names}
+
+        def table(title: str, work: str, some: Sequence[str], times: int = rounds) -> Table:
+            runs: dict[str, Callable[[], float]] = {
+                _TITLES.get(name, name): (lambda worker=workers[name]: worker.run(work)[0])
+                for name in some  # type: ignore[misc]
+            }
+            found = compare(f"{count} rows × 3 fields, {where}: {title}", "ms", runs, times)
+            found.notes.append(METHOD)
+            return found
+
+        everybody = [name for name in names if name not in ("binary", "leased")]
+        few = max(1, count // 5)
+        return [
+            table("load all and read the three fields", "read", everybody),
+            table("load all and read none", "load", ["plain", "encrypted", "binary"]),
+            table("values_list of the three fields", "values", everybody),
+            table("bulk_create, 500 a statement", "bulk", everybody, max(2, rounds // 2)),
+            table(f"save() of {few}, one transaction", "save", everybody, max(2, rounds // 2)),
+            table(f"bulk_update of one field of {few}", "update", ["plain", "encrypted"], max(2, rounds // 2)),
+            _leased(workers["leased"], count, where, max(2, rounds // 2)),
+        ]
+
+
+_TITLES = {
+    "plain": "plain TextField",
+    "encrypted": "EncryptedField, keys in hand",
+    "binary": f"BinaryField of {STORED} bytes",
+}
+
+
+def _leased(worker: _Worker, count: int, where: str, rounds: int) -> Table:
+    calls: set[int] = set()
+
+    def read() -> float:
+        spent, made = worker.run("read")
+        calls.add(made)
+        return spent
+
+    runs = {"the batch calls alone": lambda: worker.run("batches")[0], "load all and read the three fields": read}
+    found = compare(f"{count} rows × 3 fields, {where}: a leased proxy over HTTP on this machine", "ms", runs, rounds)
+    found.notes.append(f"calls of the proxy: {', '.join(map(str, sorted(calls)))}")
     return found
+
+
+class _Worker:
+    """One contender's process."""
+
+    def __init__(self, name: str, env: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), name], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._line()
+
+    def run(self, work: str) -> tuple[float, int]:
+        assert self._process.stdin is not None
+        print(work, file=self._process.stdin, flush=True)
+        found: dict[str, Any] = json.loads(self._line())
+        return found["ms"], found["calls"]
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._process.args!r} ended: its error is above")
+        return line
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=10)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 @contextmanager
-def _databases() -> Iterator[tuple[dict[str, str], list[str]]]:
-    """Django configured for both; without PostgreSQL's programs a note says so and SQLite is measured alone."""
-    databases: dict[str, Any] = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
-    names, notes, server = {"default": "SQLite in memory"}, [], None
+def _database() -> Iterator[tuple[dict[str, Any], str]]:
+    """PostgreSQL; without its programs SQLite in a file."""
     try:
         server = Postgres()
-    except RuntimeError as error:
-        notes.append(f"PostgreSQL not measured: {error}")
-    else:
-        parts = urlsplit(server.database())
-        databases["postgres"] = {
+    except RuntimeError:
+        with tempfile.TemporaryDirectory() as folder:
+            yield {"ENGINE": "django.db.backends.sqlite3", "NAME": f"{folder}/rows.sqlite3"}, "SQLite (no PostgreSQL)"
+        return
+    parts = urlsplit(server.database())
+    try:
+        yield {
             "ENGINE": "django.db.backends.postgresql", "NAME": parts.path[1:], "USER": parts.username,
             "HOST": parts.hostname, "PORT": parts.port,
-        }  # fmt: skip
-        names["postgres"] = "PostgreSQL on the loopback, fsync off"
-    settings.configure(
-        DATABASES=databases, INSTALLED_APPS=["encrypted_fields", "bench"], SECRET_KEY="bench", USE_TZ=True,
-        CMK_REQUESTING_ID="bench", DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    )  # fmt: skip
-    django.setup()
-    try:
-        yield names, notes
+        }, "PostgreSQL on the loopback, fsync off"  # fmt: skip
     finally:
-        from django.db import connections
-
-        connections.close_all()
-        if server:
-            server.stop()
-
-
-def _tables(alias: str, vendor: str, count: int, rounds: int) -> list[Table]:
-    from django.db import connections, transaction
-
-    from bench.models import Plain, Sealed
-    from encrypted_fields import tenant
-    from encrypted_fields.testing import MemoryTsp
-
-    with connections[alias].schema_editor() as editor:
-        editor.create_model(Plain)
-        editor.create_model(Sealed)
-    memory = MemoryTsp()
-
-    def within(proxy: bool, work: Callable[[], object]) -> Callable[[], object]:
-        def run() -> object:
-            if not proxy:
-                with memory, tenant("a"):
-                    return work()
-            with tenant("a"):
-                return work()
-
-        return run
-
-    def made(model: Any) -> list[Any]:
-        return [model(name=TEXT, born=TEXT, notes=f"{TEXT[:24]}{number:08}") for number in range(count)]
-
-    def save(model: Any) -> None:
-        with transaction.atomic(using=alias):
-            for row in made(model):
-                row.save(using=alias, force_insert=True)
-
-    def bulk(model: Any) -> None:
-        with transaction.atomic(using=alias):
-            model.objects.using(alias).bulk_create(made(model), batch_size=500)
-
-    def read(model: Any) -> None:
-        found = 0
-        for row in model.objects.using(alias).all():
-            found += len(row.name) + len(row.born) + len(row.notes)
-        if found != 96 * count:
-            raise RuntimeError("the rows were not read back")
-
-    def columns(model: Any) -> None:
-        found = model.objects.using(alias).values_list("name", "born", "notes")
-        if sum(len(part) for row in found for part in row) != 96 * count:
-            raise RuntimeError("the rows were not read back")
-
-    def emptied(work: Callable[[Any], None], model: Any, proxy: bool) -> Callable[[], float]:
-        def run() -> float:
-            model.objects.using(alias).all().delete()
-            return clocked(within(proxy, lambda: work(model)))()
-
-        return run
-
-    def filled(work: Callable[[Any], None], model: Any, proxy: bool) -> Callable[[], float]:
-        def run() -> float:
-            model.objects.using(alias).all().delete()
-            within(proxy, lambda: bulk(model))()
-            return clocked(within(proxy, lambda: work(model)))()
-
-        return run
-
-    works: list[tuple[str, Any, Any]] = [
-        ("save() one by one, one transaction", save, emptied),
-        ("bulk_create, 500 a statement", bulk, emptied),
-        ("load all and read the three fields", read, filled),
-        ("values_list of the three fields", columns, filled),
-    ]
-    found = []
-    for title, work, prepared in works:
-        runs = {
-            "plain TextField": prepared(work, Plain, False),
-            "encrypted, proxy in memory": prepared(work, Sealed, False),
-            "encrypted, leased proxy over HTTP": prepared(work, Sealed, True),
-        }
-        found.append(compare(f"{count} rows × 3 fields, {vendor}: {title}", "ms", runs, rounds))
-    return found
+        server.stop()
