@@ -17,7 +17,7 @@ from rich.table import Table as Shown
 from bench.rounds import Table
 
 EXTRA = ("moving",)  # takes minutes: only by name
-PARTS = ("values", "files", "proxy", "limits", "rows", "search")
+PARTS = ("values", "files", "proxy", "limits", "documents", "rows", "search")
 
 
 def main() -> None:
