@@ -63,11 +63,10 @@ class ValueKey:
         raise InvalidCiphertext  # outside the except block, so that no cause rides along
 
     def open_at(self, stored: bytes, start: int, aad: bytes) -> bytes | None:
-        """`open` of what begins at `start`; None instead of InvalidCiphertext."""
-        if len(stored) < start + OVERHEAD:
-            return None
+        """`open` of what begins at `start`, of at least `OVERHEAD` bytes; None instead of InvalidCiphertext."""
+        middle = start + NONCE_BYTES
         try:
-            return self._aead.decrypt(stored[start : start + NONCE_BYTES], stored[start + NONCE_BYTES :], aad)
+            return self._aead.decrypt(stored[start:middle], stored[middle:], aad)
         except InvalidTag:
             return None
 

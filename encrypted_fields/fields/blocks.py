@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from itertools import chain, repeat
+from typing import Any, Final, cast
 
 from django.db import models
 
@@ -30,7 +31,9 @@ AHEAD = 1024  # bytes; a longer value is opened by itself, so that the plaintext
 TAKEN: Final = object()
 _thread = threading.local()
 
-_Take = Callable[[ValueKey | CmkError, int, list[int], int], None]
+_Take = Callable[[ValueKey | CmkError, int, Sequence[int], int], None]
+_Place = tuple[_Take, int, Sequence[int]]
+_Waiting = tuple[int, bytes, Sequence[int]]
 
 
 class Batch:
@@ -65,21 +68,25 @@ class Batch:
         that may be opened along with one of `binding`, here and in `others`."""
         parts = [part for batch in (self, *others) for part in batch.parts()]
         labels = _together(tenant, binding, parts)
-        waiting: dict[bytes, list[tuple[_Take, int, list[int]]]] = {}
+        places: dict[bytes, _Place] = {}
+        more: dict[bytes, list[_Place]] = {}  # of wrapped keys that open in several places
         for part in parts:
             found = part.waiting(tenant, binding.own_label, labels)
             take = part.taker(tenant)
-            for index, edek, columns in found:
-                waiting.setdefault(edek, []).append((take, index, columns))
-        edeks = list(waiting)
+            for index, edek, numbers in found:
+                if edek in places:
+                    more.setdefault(edek, []).append((take, index, numbers))
+                else:
+                    places[edek] = take, index, numbers
         try:
-            for edek, key in open_keys(tenant, edeks, label=binding.label, labels=labels):
-                for take, index, columns in waiting.pop(edek):
-                    take(key, index, columns, HEAD + len(edek))
+            for edek, key in open_keys(tenant, list(places), label=binding.label, labels=labels):
+                take, index, numbers = places.pop(edek)
+                take(key, index, numbers, HEAD + len(edek))
+                for take, index, numbers in more.pop(edek, ()) if more else ():
+                    take(key, index, numbers, HEAD + len(edek))
         except WITHDRAWN as error:  # the whole request was refused: so is each key that is left
-            for places in waiting.values():
-                for take, index, columns in places:
-                    take(error, index, columns, 0)
+            for take, index, numbers in chain(places.values(), *more.values()):
+                take(error, index, numbers, 0)
 
 
 def _together(tenant: str, binding: Binding, parts: Sequence[Part]) -> list[str]:
@@ -99,12 +106,13 @@ class Column:
     """One encrypted column of a block of rows. Beside each value as it came from the database: its key, an error in its
     place, or None; and its plaintext once a key has opened it (text, or the bytes of another type), TAKEN, or None."""
 
-    __slots__ = ("binding", "keys", "opened", "stored")
+    __slots__ = ("binding", "keys", "opened", "stored", "touched")
 
     def __init__(self, binding: Binding, stored: list[bytes | None]) -> None:
         self.binding, self.stored = binding, stored
         self.keys: list[ValueKey | CmkError | None] = [None] * len(stored)
         self.opened: list[Any] = [None] * len(stored)
+        self.touched = False  # nobody has asked for keys
 
     def add(self, stored: bytes | None) -> None:
         """One more row: raw() gives them one by one."""
@@ -117,7 +125,7 @@ class Part:
     """The encrypted columns of one model in one block of rows, with the rows' keys and tenants in parallel lists."""
 
     __slots__ = (
-        "__weakref__", "_by_owner", "_members", "_owners", "_rows", "batch", "binding", "captured", "columns", "names",
+        "__weakref__", "_members", "_owners", "_rows", "batch", "binding", "by_owner", "captured", "columns", "names",
         "pks", "tenants", "using",
     )  # fmt: skip
 
@@ -139,11 +147,11 @@ class Part:
         self._members: dict[str, list[int]] = {}
         self._rows: list[bytes] | None = None
         # Only a callable and raw() need the instance to know its tenant; of others the first lead to related rows.
-        self._by_owner = callable(binding.tenant_from) or pks is None
+        self.by_owner = callable(binding.tenant_from) or pks is None
         self._owners: dict[int, weakref.ref[models.Model]] = {}
 
     def belongs_to(self, index: int, instance: models.Model) -> None:
-        if index < FIRST or self._by_owner:
+        if index < FIRST or self.by_owner:
             self._owners[index] = weakref.ref(instance)
 
     def tenant(self, index: int) -> str | None:
@@ -187,25 +195,31 @@ class Part:
         column.opened[index] = TAKEN
         return value
 
-    def waiting(self, tenant: str, own: str | None, labels: Sequence[str]) -> list[tuple[int, bytes, list[int]]]:
+    def waiting(self, tenant: str, own: str | None, labels: Sequence[str]) -> list[_Waiting]:
         """(row, wrapped key, numbers of the columns) of this tenant's values that are neither open nor have a key.
         Only columns with these labels, `own` being the one that was given to the field itself."""
-        found: list[tuple[int, bytes, list[int]]] = []
-        columns = [
-            (number, one.stored, one.keys, one.opened)
+        numbers = [
+            number
             for number, one in enumerate(self.columns.values())
             if one.binding.own_label == own and one.binding.label in labels
         ]
+        here = list(self.columns.values())
+        members = self._of(tenant)
+        found = self._alike([here[number] for number in numbers], members, numbers)
+        if found is not None:
+            return found
+        found = []
+        columns = [(number, here[number].stored, here[number].keys, here[number].opened) for number in numbers]
         sizes: dict[bytes, int] = {}
-        for index in self._of(tenant):
+        for index in members:
             head: bytes | None = None
-            here: list[int] = []
+            some: list[int] = []
             for number, stored_here, keys, opened in columns:
                 stored = stored_here[index]
                 if stored is None or opened[index] is not None or keys[index] is not None:
                     continue
                 if head is not None and stored.startswith(head):  # the fields of a row mostly share their key
-                    here.append(number)
+                    some.append(number)
                     continue
                 size = sizes.get(stored[:HEAD])
                 if size is None or len(stored) < size + OVERHEAD:
@@ -213,36 +227,62 @@ class Part:
                         size = sizes[stored[:HEAD]] = HEAD + len(edek_of(stored))
                     except InvalidCiphertext:
                         continue  # whoever looks at that value is told
-                head, here = stored[:size], [number]
-                found.append((index, stored[HEAD:size], here))
+                head, some = stored[:size], [number]
+                found.append((index, stored[HEAD:size], some))
         return found
+
+    def _alike(self, columns: list[Column], members: Sequence[int], numbers: list[int]) -> list[_Waiting] | None:
+        """What `waiting` finds in the usual block, without looking at value by value: nobody has looked at it yet, all
+        its rows are one tenant's, no value is missing, and those of a row have one wrapped key. None: another block."""
+        count = len(columns[0].stored) if columns else 0
+        if not count or len(members) != count or any(one.touched or not all(one.stored) for one in columns):
+            return None
+        stored: list[list[bytes]] = [cast(list[bytes], one.stored) for one in columns]
+        try:
+            size = HEAD + len(edek_of(stored[0][0]))
+        except InvalidCiphertext:
+            return None
+        if not all(map(bytes.startswith, stored[0], repeat(stored[0][0][:HEAD]))):
+            return None
+        heads = [one[:size] for one in stored[0]]
+        for some in stored:
+            if min(map(len, some)) < size + OVERHEAD or not all(map(bytes.startswith, some, heads)):
+                return None
+        return list(zip(members, [head[HEAD:] for head in heads], repeat(numbers)))
 
     def taker(self, tenant: str) -> _Take:
         """A function that takes (a key or an error, row, numbers of its columns, where their sealed values begin). It
         opens them; where a value cannot be opened before somebody looks at it, it leaves the key, or the error, there.
         """
-        columns = [
-            (one.stored, one.keys, one.opened, one.binding.prefix(tenant, True),
-             None if one.binding.binds_row else one.binding.prefix(tenant, False))
-            for one in self.columns.values()
-        ]  # fmt: skip
+        columns = []
+        for one in self.columns.values():
+            one.touched = True
+            free = None if one.binding.binds_row else one.binding.prefix(tenant, False)
+            columns.append((one.stored, one.keys, one.opened, one.binding.prefix(tenant, True), free))
         # Not before it is asked for: values whose tenant or row depends on who asks.
         known = self.pks is not None and (self.names is not None or self.captured is not None)
         rows = self.rows() if known else []
 
-        def take(key: ValueKey | CmkError, index: int, numbers: list[int], start: int) -> None:
+        def take(key: ValueKey | CmkError, index: int, numbers: Sequence[int], start: int) -> None:
+            if type(key) is not ValueKey or not known:
+                for number in numbers:
+                    columns[number][1][index] = key
+                return
+            row, least, most, open_at = rows[index], start + OVERHEAD, start + AHEAD, key.open_at
             for number in numbers:
                 stored_here, keys, opened, bound, free = columns[number]
                 stored, value = stored_here[index], None
-                if known and stored is not None and type(key) is ValueKey and len(stored) <= start + AHEAD:
+                if stored is not None and least <= len(stored) <= most:
                     if stored[4] == 1:
-                        value = key.open_at(stored, start, bound + rows[index])
+                        value = open_at(stored, start, bound + row)
                     elif free is not None:
-                        value = key.open_at(stored, start, free)
+                        value = open_at(stored, start, free)
                 if value is None:
                     keys[index] = key  # whoever looks is told, if it does not open
+                elif value[:1] == TEXT:
+                    opened[index] = value[1:].decode("utf-8", "surrogatepass")
                 else:
-                    opened[index] = value[1:].decode("utf-8", "surrogatepass") if value[:1] == TEXT else value
+                    opened[index] = value
 
         return take
 
@@ -270,7 +310,7 @@ class Part:
 
     def _name(self) -> bool:
         """Find the rows' tenants, "" where one is missing: whoever looks is told. False: instances have to say."""
-        if self.tenants is None and not self._by_owner:
+        if self.tenants is None and not self.by_owner:
             found = self.binding.tenants(self.pks or (), self.using)
             self.tenants = [found.get(pk) for pk in self.pks or ()]
         if self.tenants is None:

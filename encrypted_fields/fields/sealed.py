@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models.query_utils import DeferredAttribute
 
 from encrypted_fields.core.errors import WITHDRAWN
-from encrypted_fields.fields.blocks import TAKEN, Batch, Column, Part
+from encrypted_fields.fields.blocks import FIRST, TAKEN, Batch, Column, Part
 from encrypted_fields.tenancy import agreed, current_tenant
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class SealedAttribute(DeferredAttribute):
 
     def __set__(self, instance: models.Model, value: Any) -> None:
         instance.__dict__[self.attname] = value
-        if type(value) is Sealed:
+        if type(value) is Sealed and (value.index < FIRST or value.part.by_owner):
             value.part.belongs_to(value.index, instance)
 
 
