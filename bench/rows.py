@@ -30,7 +30,7 @@ METHOD = (
 
 
 def tables(quick: bool) -> list[Table]:
-    count, rounds = (500, 2) if quick else (5_000, 9)
+    count, rounds = (500, 2) if quick else (5_000, 7)
     with ExitStack() as stack:
         database, where = stack.enter_context(_database())
         running = stack.enter_context(sandbox("a", leased=True))

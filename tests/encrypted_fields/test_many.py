@@ -12,6 +12,8 @@ from django.db.models.functions import Cast, Coalesce, Concat, Upper
 from django.db.transaction import atomic
 
 from encrypted_fields import EncryptedField, tenant
+from encrypted_fields.core import envelope
+from encrypted_fields.core.errors import KmsThrottled
 from encrypted_fields.testing import MemoryTsp, counted, stored_bytes
 from tests.encrypted_fields.people import BORN, people, person
 from tests.sample_app.models import Clinic, Note, Patient, Visit
@@ -222,3 +224,46 @@ def test_upsert_by_the_bound_key_works_and_by_another_is_refused(cmk_tsp: Memory
         assert Note.objects.get().body == "c"
     Patient.objects.bulk_create([again], ignore_conflicts=True)
     assert Patient.objects.get().diagnosis == "cold"
+
+
+def test_a_statement_of_many_rows_seals_each_value_under_its_rows_key_and_a_nonce_of_its_own(
+    cmk_tsp: MemoryTsp,
+) -> None:
+    rows = people(200)
+    found = [(envelope.parse(stored_bytes(row, name) or b"")) for row in rows for name in ("diagnosis", "born")]
+    assert len({one.edek for one in found}) == 200
+    assert len({one.sealed[:12] for one in found}) == 400
+    assert [(row.diagnosis, row.born) for row in Patient.objects.order_by("name")] == [
+        (f"d{n}", BORN) for n in range(200)
+    ]
+
+
+def test_a_statement_mixes_rows_with_and_without_values(cmk_tsp: MemoryTsp) -> None:
+    """A key only for the rows that have something to seal; text and what is not text, expressions and NULL."""
+    Patient.objects.bulk_create(
+        [
+            Patient(tenant_id="north", name="a", diagnosis="it's 100 % \\x00 'quoted'", file_number=0),
+            Patient(tenant_id="north", name="b"),
+            Patient(tenant_id="north", name="c", diagnosis=Value("v"), born=BORN),
+            Patient(tenant_id="north", name="d", diagnosis=""),
+        ]
+    )
+    assert [call.count for call in cmk_tsp.calls] == [3]
+    assert [(row.diagnosis, row.born, row.file_number) for row in Patient.objects.order_by("name")] == [
+        ("it's 100 % \\x00 'quoted'", None, 0),
+        (None, None, None),
+        ("v", BORN, None),
+        ("", None, None),
+    ]
+
+
+def test_nothing_is_written_when_one_key_of_many_is_missing(cmk_tsp: MemoryTsp, monkeypatch: Any) -> None:
+    given = MemoryTsp.batch_wrap
+
+    def all_but_one(self: MemoryTsp, about: Any, count: int) -> list[Any]:
+        return [*given(self, about, count)[:-1], KmsThrottled()]
+
+    monkeypatch.setattr(MemoryTsp, "batch_wrap", all_but_one)
+    with pytest.raises(KmsThrottled), atomic():
+        people(3)
+    assert not Patient.objects.exists()
