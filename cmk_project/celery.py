@@ -29,7 +29,14 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     task_time_limit=HARD_SECONDS,
     task_soft_time_limit=HARD_SECONDS - 20,
-    broker_transport_options={"visibility_timeout": 300, "global_keyprefix": "cmk:celery:"},
+    broker_transport_options={
+        "visibility_timeout": 300,
+        "global_keyprefix": "cmk:celery:",
+        # a Redis that says nothing is one that is away: without these a worker would wait for its reply for ever
+        "socket_timeout": 10.0,
+        "socket_connect_timeout": 5.0,
+        "socket_keepalive": True,
+    },
     result_backend_transport_options={"global_keyprefix": "cmk:celery:"},
     visibility_timeout=300,
     task_default_queue="cmk",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Iterator
 
@@ -75,13 +76,19 @@ def test_drop_and_reset_end_connections(proxy: FaultProxy, open_before: bool) ->
         with _connect(proxy) as sock:
             assert _echoed(sock, b"hello") == b"hello"
             proxy.tell(faults)
-            found = sock if open_before else _connect(proxy)
             if faults.reset:
                 with pytest.raises(ConnectionResetError):
-                    found.recv(1)
+                    _heard(proxy, sock if open_before else None)
             else:
-                assert found.recv(1) == b""
-            found.close()
+                assert _heard(proxy, sock if open_before else None) == b""
+
+
+def _heard(proxy: FaultProxy, sock: socket.socket | None) -> bytes:
+    """What comes on `sock`, or on a new connection, which may be over before it is made."""
+    if sock is not None:
+        return sock.recv(1)
+    with _connect(proxy) as made:
+        return made.recv(1)
 
 
 @pytest.mark.parametrize("open_before", [True, False])
@@ -120,3 +127,16 @@ def test_the_reply_to_one_kind_of_request_is_cut(proxy: FaultProxy, server: Faul
         assert _echoed(sock, b"GET") == b"GET"
         assert _echoed(sock, b"EXEC") == b""
     assert server.received == [b"GET", b"EXEC"]
+
+
+def test_a_server_that_is_killed_ends_the_clients_connection() -> None:
+    """A reset with a request unread, as from a process that was killed: whoever waits for the reply hears of it."""
+
+    def die(server: FaultServer, sock: socket.socket) -> None:
+        sock.recv(1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with serving(die) as server, fault_proxy(server.port) as proxy, _connect(proxy) as sock:
+        sock.sendall(b"hello")
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)

@@ -133,8 +133,8 @@ class _Connection:
                 writer.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, request: bool) -> None:
-        """Until this side ends; then the other side hears that it has."""
-        with contextlib.suppress(OSError):
+        """Until this side ends; then the other side hears that it has, and how."""
+        try:
             while data := await reader.read(_PIECE):
                 faults = self._proxy.faults
                 self._lost |= faults.blackhole
@@ -151,6 +151,8 @@ class _Connection:
                     self._writer.write_eof()
             if not self._lost and writer.can_write_eof():
                 writer.write_eof()
+        except OSError:  # RST, as from a server that was killed with requests unread
+            self.hang_up(reset=True)
 
     async def _pass(self, data: bytes, writer: asyncio.StreamWriter, faults: Faults) -> None:
         if faults.latency:
