@@ -95,6 +95,32 @@ def test_every_fault_between_proxy_and_redis_is_the_callers_no_concern(
     assert {call.status for call in calls} == {200}
 
 
+def test_a_worker_goes_on_when_a_silent_network_is_back(feed: FeedServer, hook: Hook, tmp_path: Path) -> None:
+    """R-23: no reply and no end of the connection; without a time-out it would wait for its reply for ever."""
+    redis = Redis()
+    with fault_proxy(redis.port) as network:
+        proxy = Proxy(tmp_path, feed, TSP_REDIS_URL=redis.url)
+        shipping = worker(tmp_path, feed, "--concurrency", "1", TSP_REDIS_URL=f"redis://127.0.0.1:{network.port}/0")
+        proxy.ready()
+        _shipped(proxy, hook)
+        with network.told(Faults(blackhole=True)):
+            time.sleep(5.0)
+        _shipped(proxy, hook)
+        shipping.child.kill()
+        shipping.stop()
+        proxy.process.stop()
+    redis.stop()
+
+
+def _shipped(proxy: Proxy, hook: Hook) -> None:
+    """Waits until the event of a new key has arrived; a lease to ship that nobody gives back takes 30 s."""
+    before, until = len(hook.events), time.monotonic() + 75
+    proxy.post("document/wrap", request(NORTH))
+    while not any(event["action"] == "dek.wrap" for event in hook.events[before:]):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def database(postgres_server: Postgres) -> Iterator[FaultProxy]:
     with fault_proxy(postgres_server.port) as found:
