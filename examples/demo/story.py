@@ -83,6 +83,9 @@ class Story:
                 self._check_open(tenant)
                 sent = self.staff[tenant].read(self._letter(tenant))
                 self.screen.check(sent == LETTER, f"{tenant} reads its file, {len(LETTER):,} bytes, as it was uploaded")
+            found = self.staff["north"].page("/?q=ada&order=born")
+            right = "Ada Northwind" in found and "Bo Lindqvist" not in found
+            self.screen.check(right, "north finds a patient by the first letters of the encrypted name", found[-1500:])
             other = self.staff["north"].page("/")
             self.screen.check("Southgate" not in other and "S-2001" not in other, "north does not see south's patients")
 
