@@ -18,12 +18,13 @@ _DAY = datetime.timedelta(days=1)
 
 
 class Authority:
-    """`pem` is its own certificate."""
+    """`pem` is its own certificate, valid until `ends`."""
 
     def __init__(self, name: str = "CA of the tests") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.datetime.now(datetime.UTC)
+        self.ends = now + _DAY
         made = (
             x509.CertificateBuilder()
             .subject_name(self._name)
@@ -31,7 +32,7 @@ class Authority:
             .public_key(self._key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _DAY)
-            .not_valid_after(now + _DAY)
+            .not_valid_after(self.ends)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .sign(self._key, hashes.SHA256())
         )

@@ -27,7 +27,7 @@ class ActiveKms:
         self.created, self.provider = document.binding.created, body.provider
         self.primary: bool = body.primary
         self.leasing: Leasing = body.leasing
-        self._check: Callable[[], object] = lambda: _kms_options(body)
+        self.options: Callable[[], Any] = lambda: _kms_options(body)
         self._made: _Once[KmsAdapter] = _Once(lambda: catalog.kms(body.provider)(_kms_options(body), egress))
 
     @property
@@ -36,7 +36,7 @@ class ActiveKms:
 
     def check(self) -> None:
         """KeyError for an unknown provider, OptionError or ValueError for options that it does not take."""
-        self._check()
+        self.options()
 
     def close(self) -> None:
         """Let go of the adapter's connections, if it was ever used."""
@@ -52,12 +52,12 @@ class ActiveSiem:
         self.config, self.version = document.binding.config, document.binding.version
         self.created, self.provider = document.binding.created, body.provider
         self.when_full: WhenFull = body.when_full
-        self._check: Callable[[], object] = lambda: _siem_options(body)
+        self.options: Callable[[], Any] = lambda: _siem_options(body)
         self._made: _Once[Sink] = _Once(lambda: catalog.sink(body.provider)(_siem_options(body), egress))
 
     def check(self) -> None:
         """KeyError for an unknown provider, OptionError or ValueError for options that it does not take."""
-        self._check()
+        self.options()
 
     @property
     def sink(self) -> Sink:

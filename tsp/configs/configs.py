@@ -13,6 +13,7 @@ from tsp.configs import admission
 from tsp.configs.active import ActiveSiem, Tenant
 from tsp.configs.admission import Refused
 from tsp.configs.entrance import Checks, Entrance
+from tsp.configs.expiry import Expiry
 from tsp.configs.news import News
 from tsp.configs.roster import Roster
 from tsp.configs.shared_marks import SharedMarks
@@ -52,7 +53,9 @@ class Configs:
         self._feed, self._shelf, self._report = feed, shelf, report
         self._roster = Roster(vendor)
         self._checks = Checks(vendor, keys, egress, allow_local)
-        self._entrance = Entrance(self._checks, self._roster, shelf, shared, News(vendor, tsp, mail, shelf))
+        news = News(vendor, tsp, mail, shelf)
+        self._entrance = Entrance(self._checks, self._roster, shelf, shared, news)
+        self._expiry = Expiry(self._roster, news, shared) if mail is not None else None
         self._lock = asyncio.Lock()
         self._restored = self._fetched = False
         self._after, self._failures = 0, 0
@@ -128,6 +131,8 @@ class Configs:
                 _log.log(logging.ERROR if overdue else logging.WARNING, "the feed cannot be read: %s", error)
             await self._entrance.again(due)
             await self._entrance.switch(self._disabled)  # what a full trail kept from being switched off
+            if self._expiry is not None:
+                await self._expiry.look()
             await self._tell_portal()
 
     @property

@@ -35,6 +35,12 @@ class News:
             custom={"version": str(version)},
         )
 
+    def expiring(self, name: str, config: int, version: int, day: str, days: int) -> AuditEvent:
+        """What the configuration was sealed with ends on `day`, in at most `days` days; 0: it has ended."""
+        event = self.event(name, events.CONFIG_EXPIRING, config, version)
+        event.custom.update({"ends": day, "days": str(days)})
+        return event
+
     async def tell(self, event: AuditEvent) -> None:
         """Into the tenant's queue. A full trail does not keep a configuration from being refused or accepted."""
         said = {"tenant": event.tenant, "config": event.config, "action": event.action, "reason": event.reason}

@@ -38,6 +38,11 @@ class Roster:
         """The accepted version, switched on or not."""
         return self._accepted.get(name, {}).get(config)
 
+    def serving(self) -> list[tuple[str, Active]]:
+        """What is accepted and switched on, with the tenants' names."""
+        accepted = [(name, active) for name, found in self._accepted.items() for active in found.values()]
+        return [(name, active) for name, active in accepted if active.config not in self.disabled]
+
     def siem_with(self, name: str, active: Active | None, disabled: Collection[int]) -> ActiveSiem | None:
         """The SIEM that the tenant would have with `active` accepted and `disabled` switched off."""
         actives = dict(self._accepted.get(name, {}))

@@ -60,6 +60,14 @@ class SharedMarks:
             if self._owed.get(key) == mark:
                 del self._owed[key]
 
+    async def first_to_warn(self, what: str, seconds: int) -> bool:
+        """Whether no proxy of the vendor has given this warning within `seconds`; True when Redis cannot be reached."""
+        try:
+            found = await self._redis.set(f"{self._name}:warned:{what}", b"1", nx=True, ex=seconds)
+        except (RedisError, OSError):
+            return True  # rather twice than never
+        return found is not None
+
 
 def _field(key: Marked) -> str:
     return f"{key[0]}/{key[1]}/{key[2]}"

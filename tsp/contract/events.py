@@ -48,6 +48,7 @@ WRAP, UNWRAP, REKEY, DERIVE, REPORT = "dek.wrap", "dek.unwrap", "dek.rekey", "ke
 LEASE_RENEWED, LEASE_REFUSED, LEASE_EXPIRED = "lease.renewed", "lease.refused", "lease.expired"
 ACCESS_RESTORED = "access.restored"
 CONFIG_ACCEPTED, CONFIG_REFUSED, CONFIG_FIRST_SEEN = "config.accepted", "config.refused", "config.first_seen"
+CONFIG_EXPIRING = "config.expiring"  # what it was sealed with ends soon; `custom` has the day and how many are left
 SIEM_CHANGED, EVENTS_DROPPED = "siem.changed", "audit.dropped"
 ACCESS_DENIED, LIMIT_REACHED = "access.denied", "limit.reached"
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 MAX_TEXT = 16_384
 _CONFIG = TypeVar("_CONFIG")
@@ -24,9 +25,13 @@ def option(
     multiline: bool = False,
     choices: Sequence[tuple[str, str]] = (),
     placeholder: str = "",
+    ends: Literal["", "date", "pem"] = "",
     default: Any = _NO_DEFAULT,
 ) -> Any:
-    """A dataclass field of a provider's Config. A `secret` never prints and is a password input in the portal."""
+    """A dataclass field of a provider's Config. A `secret` never prints and is a password input in the portal.
+
+    `ends`: the option says until when the configuration works. "date" is a day as 2027-01-31, "pem" has certificates.
+    """
     shown = {
         "label": label,
         "help": help,
@@ -34,6 +39,7 @@ def option(
         "multiline": multiline,
         "choices": tuple(choices),
         "placeholder": placeholder,
+        "ends": ends,
     }
     return dataclasses.field(default=default, repr=not secret, metadata=shown)
 
@@ -74,11 +80,20 @@ def load(config: type[_CONFIG], values: Mapping[str, Any]) -> _CONFIG:
                 raise OptionError(f"option '{name}' is longer than {MAX_TEXT} characters")
             if not value and item.default is dataclasses.MISSING:
                 raise OptionError(f"option '{name}' is empty")
+        if item.metadata.get("ends") == "date" and value and not _is_day(value):
+            raise OptionError(f"option '{name}' must be a day as 2027-01-31")
         choices = item.metadata.get("choices", ())
         if choices and value not in [key for key, _ in choices]:
             raise OptionError(f"option '{name}' must be one of " + ", ".join(key for key, _ in choices))
         checked[name] = value
     return config(**checked)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 _KINDS: dict[type, str] = {str: "text", int: "number", bool: "flag"}

@@ -113,6 +113,10 @@ class AwsKms(KmsAdapter):
         secret_access_key: str = option("Secret access key", secret=True)
         session_token: str = option("Session token", secret=True, default="", help="Only for temporary credentials.")
         endpoint_url: str = option("Endpoint URL", default="", help="Only for a private endpoint.")
+        expires: str = option(
+            "Credentials end on", default="", ends="date", placeholder="2027-01-31",
+            help="Optional. Your log is told 14, 3 and 1 days before.",
+        )  # fmt: skip
 
     def __init__(self, config: Config, egress: Any) -> None:
         super().__init__(config, egress)

@@ -34,7 +34,9 @@ class SplunkHec(Sink):
         sourcetype: str = option("Source type", default="cmk:audit")
         shape: str = option("Event format", default="cmk", choices=CHOICES)
         ack: bool = option("Wait until events are indexed", default=False, help="Needs a token with acknowledgement.")
-        ca_pem: str = option("Private CA certificate", default="", multiline=True, help="PEM; empty: public CAs.")
+        ca_pem: str = option(
+            "Private CA certificate", default="", multiline=True, ends="pem", help="PEM; empty: public CAs."
+        )
 
     def __init__(self, config: Config, egress: Egress) -> None:
         super().__init__(config, egress)

@@ -32,7 +32,9 @@ class SignedWebhook(Sink):
         url: str = option("URL", placeholder="https://siem.example.com/cmk")
         secret: str = option("Signing secret", secret=True, placeholder="whsec_…", help="24 to 64 bytes in base64.")
         shape: str = option("Event format", default="cmk", choices=CHOICES)
-        ca_pem: str = option("Private CA certificate", default="", multiline=True, help="PEM; empty: public CAs.")
+        ca_pem: str = option(
+            "Private CA certificate", default="", multiline=True, ends="pem", help="PEM; empty: public CAs."
+        )
 
     def __init__(self, config: Config, egress: Egress) -> None:
         super().__init__(config, egress)

@@ -42,7 +42,7 @@ function input(option) {
   const kind = option.choices.length ? "select" : option.multiline ? "textarea" : "input";
   const made = element(kind, { id: inputId(option), required: option.required, autocomplete: "off", spellcheck: false });
   if (kind === "select") made.append(...option.choices.map(([value, text]) => new Option(text, value)));
-  if (kind === "input") made.type = option.type === "number" ? "number" : option.secret ? "password" : "text";
+  if (kind === "input") made.type = option.type === "number" ? "number" : option.secret ? "password" : option.ends === "date" ? "date" : "text";
   // a password manager must neither fill these in nor keep them
   if (option.secret && kind === "input") made.autocomplete = "new-password";
   if (option.secret) made.className = "secret";

@@ -35,7 +35,7 @@ def test_the_form_says_all_that_a_page_needs_and_is_json() -> None:
     assert [item["secret"] for item in form] == [False, True, False, False]
     assert form[3] == {
         "name": "verify", "type": "flag", "required": False, "default": True, "label": "Verify TLS", "secret": False,
-        "help": "Leave it on.", "multiline": False, "choices": [], "placeholder": "",
+        "help": "Leave it on.", "multiline": False, "choices": [], "placeholder": "", "ends": "",
     }  # fmt: skip
 
 
