@@ -11,6 +11,7 @@ from examples.clinic.models import Clinic, Patient
 @admin.register(Patient)
 class PatientAdmin(EncryptedAdmin, admin.ModelAdmin):
     list_display = ("reference", "clinic", "name", "born")
+    sortable_by = ("reference", "clinic")  # what is encrypted has no order in the database
     list_filter = ("clinic",)
     search_fields = ("reference",)
     exclude = ("private_note", "private_file", "photo")

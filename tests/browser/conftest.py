@@ -13,9 +13,6 @@ from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from tests.support.processes import ROOT, need
 
-# Playwright keeps an event loop in the test's thread, where Django would refuse to touch the database
-os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -43,8 +40,16 @@ class Wire:
         return b"\n".join(self.sent)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _beside_playwrights_loop() -> Iterator[None]:
+    """Playwright keeps an event loop in the test's thread, where Django would refuse to touch the database."""
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    yield
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(_beside_playwrights_loop: None) -> Iterator[Browser]:
     """One Chromium for each module: Playwright's event loop must be gone before another module runs one of its own."""
     chromium = need("chromium", "chromium")
     with sync_playwright() as playwright:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.handlers.wsgi import WSGIHandler
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from pytest_django.live_server_helper import LiveServer
 
 from encrypted_fields.testing import MemoryTsp
 from examples.clinic import settings as clinic_settings
@@ -30,15 +31,15 @@ def tsp(_as_the_clinic: MemoryTsp) -> MemoryTsp:
 
 
 @pytest.fixture
-def world(tsp: MemoryTsp, settings: Any, transactional_db: None) -> Iterator[World]:
-    """On a server of its own: the session's has read its middleware before these settings."""
+def world(tsp: MemoryTsp, settings: Any, live_server: Any) -> Iterator[World]:
+    """The session's server, with the clinic's middleware: it had read its own before these settings."""
     settings.CMK_POLICY_TABLE = clinic_settings.CMK_POLICY_TABLE
     settings.CMK_REQUESTING_ID_FROM_REQUEST = clinic_settings.CMK_REQUESTING_ID_FROM_REQUEST
-    server = LiveServer("localhost:0")
-    server._live_server_modified_settings.enable()
-    yield World(server.url)
-    server._live_server_modified_settings.disable()
-    server.stop()
+    server = live_server.thread.httpd
+    before = server.get_app()
+    server.set_app(StaticFilesHandler(WSGIHandler()))
+    yield World(live_server.url)
+    server.set_app(before)
 
 
 @pytest.fixture
@@ -97,6 +98,7 @@ def test_the_front_desk_is_told_why_notes_are_missing(world: World, page: Page, 
     expect(page.get_by_text("Not for you to read")).to_be_visible()
     expect(page.get_by_text("penicillin")).to_have_count(0)
     expect(page.get_by_role("heading", name="N-7")).to_be_visible()
+    page.wait_for_load_state("networkidle")
     assert wire.complaints == [], "\n".join(wire.complaints)
 
 
@@ -113,6 +115,7 @@ def test_every_page_fits_a_phone_also_when_access_is_withdrawn(
                 tsp.revoke("north")
             for path in ("/", "/?q=ada", "/add/", f"/patients/{world.ada.pk}/"):
                 page.goto(world.url + path)
+                page.wait_for_load_state("networkidle")  # nobody asks the server when the test is over
                 assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
             expect(page.get_by_text("Access withdrawn by the customer").first).to_be_visible(visible=withdrawn)
     finally:

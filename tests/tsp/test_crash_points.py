@@ -31,8 +31,8 @@ SPOOL = {
     "shipped, not acknowledged": "send:return:5@webhook.py",
 }
 STREAM = {
-    "before Redis is asked": "send_packed_command:call:60@connection.py",
-    "Redis has it, no reply read": "read_response:call:90@connection.py",
+    "before Redis is asked": "send_packed_command:call:300@connection.py",
+    "Redis has it, no reply read": "read_response:call:450@connection.py",
 }
 DRAIN = {
     "before the drain sends": "_send:call:1@stream.py",

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest
-import schemathesis
-from hypothesis import HealthCheck, settings
-from schemathesis.checks import CHECKS, load_all_checks
-
 from tests.support.processes import ROOT
-from tests.support.sandbox import API_KEY, Sandbox, sandbox
 from tests.tsp.doubles import call, world
 from tsp import app, openapi, wire
-
-load_all_checks()
-PROMISED = CHECKS.get_by_names(
-    [
-        "not_a_server_error",
-        "status_code_conformance",
-        "content_type_conformance",
-        "response_headers_conformance",
-        "response_schema_conformance",
-    ]
-)
-schema = schemathesis.openapi.from_dict(openapi.document())
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with sandbox("tenant-1", "a") as one:
-        yield one
 
 
 def test_the_description_is_current() -> None:
@@ -56,20 +32,9 @@ async def test_every_status_that_tests_have_seen_is_described(tmp_path: Path) ->
     made.plane.close()
 
 
-@schema.parametrize()
-@settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
-def test_whatever_is_sent_the_reply_is_as_described(case: schemathesis.Case, running: Sandbox) -> None:
-    """No 5xx. Half of what fits goes to a tenant that exists, so that it gets further than error 201."""
-    if isinstance(case.body, dict) and isinstance(case.body.get("tenantId"), str) and len(case.body["tenantId"]) % 2:
-        case.body["tenantId"] = "a"
-    case.headers["Authorization"] = f"cmk {API_KEY}"
-    response = case.call(base_url=running.url)
-    case.validate_response(response, checks=PROMISED)
-    assert response.headers["cache-control"] == ["no-store"]
-    if response.status_code != 200:
-        assert set(json.loads(response.content)) == {"code", "message"}
+def test_whatever_is_sent_the_reply_is_as_described() -> None:
+    """Schemathesis (Q-7), as `describe_openapi.py` sets it up."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/tsp/describe_openapi.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "passed" in done.stdout or "." * 8 in done.stdout
