@@ -16,6 +16,7 @@ site = Administration(name="ward")
 @admin.register(Patient, site=site)
 class PatientAdmin(EncryptedAdmin, admin.ModelAdmin):
     list_display = ("name", "diagnosis", "born")
+    sortable_by = ("name",)
     fields = ("tenant_id", "name", ("diagnosis", "born"), "file_number")
 
 
