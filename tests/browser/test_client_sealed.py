@@ -89,6 +89,7 @@ def make_key(world: World, page: Page, tmp_path: Path, phrase: str = PHRASE) -> 
 
 def write(world: World, page: Page, note: str, file: Path | None = None) -> None:
     world.sign_in(page, "nurse", world.page_of(world.ada, "seal"))
+    page.wait_for_load_state("networkidle")  # the script is there, which people wait for without knowing
     page.get_by_label("Note").fill(note)
     if file is not None:
         page.get_by_label("File").set_input_files(file)
