@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import base64
+import json
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from tests.chaos.stage import PROXIES, WORKERS, Customer, Stage
 from tests.support.aws_kms import NO, OK, Asked
 from tests.support.ledger import Balance, balance
-from tests.support.saas import WRAP, Call, Stored
+from tests.support.saas import WRAP, Call, Stored, boot
 from tsp import edek
+from tsp.leases.board import ALONE
 from tsp.leases.lease import FALLBACK_SECONDS, life
 
 SLACK = 2.0  # seconds between what a process does and what the other side notes, on a machine that is busy
 FLEET_SECONDS = 5.0  # R-5, with Redis
+_LOOKED = 15.0  # a call waits at most so long for its leased key
 _QUIET = 15.0  # how long Redis must have been well for the fleet to be of one mind
 
 
@@ -112,11 +117,21 @@ class Oracle:
             if call.route != WRAP or parsed.elek is None or parsed.digest in seen[one.tenant]:
                 continue
             seen[one.tenant].add(parsed.digest)
-            if self._quiet("redis", call.began - _QUIET):
+            if self._quiet("redis", call.began - _QUIET) and not self._alone(call):
                 calm[one.tenant].add(parsed.digest)
         for name, digests in calm.items():
             versions = self._customers[name].version
             self.verdict.look("I3", len(digests) <= versions, f"{name}: {len(digests)} keys in {versions} versions")
+
+    def _alone(self, call: Call) -> bool:
+        """Whether the proxy itself said that Redis did not answer while it looked for this call's leased key."""
+        ahead = time.time() - boot()
+        for line in self._stage.proxies[self._stage.name_of(call.port)].process.output().splitlines():
+            if ALONE in line:
+                at = datetime.fromisoformat(json.loads(line)["time"]).timestamp() - ahead
+                if call.began - _LOOKED <= at <= call.ended + 1.0:
+                    return True
+        return False
 
     def _every_key_has_its_event(self) -> None:
         events = [event for hook in self._stage.siems for event in list(hook.events)]

@@ -41,6 +41,9 @@ return {string.format('%.6f', present), redis.call('ZRANGEBYSCORE', KEYS[1], sin
 """
 
 
+ALONE = "redis does not answer, so the active leased key is agreed in this process alone"
+
+
 class RedisAgreement:
     """The agreement of a fleet. When Redis does not answer, each process goes on with what it agreed with itself."""
 
@@ -52,7 +55,7 @@ class RedisAgreement:
         try:
             found = await self._redis.get(f"cmk:elek:{slot}")
         except (RedisError, OSError):
-            _log.warning("redis does not answer, so the active leased key is agreed in this process alone")
+            _log.warning(ALONE)
             return self._own.get(slot)
         return _bytes(found)[:MAX_ELEK] if found else None
 
@@ -61,6 +64,7 @@ class RedisAgreement:
             keep = 2 * EPOCH_SECONDS
             found: object = await self._redis.eval(_SWAP, 1, f"cmk:elek:{slot}", elek, instead_of or b"", keep)
         except (RedisError, OSError):
+            _log.warning(ALONE)
             own = self._own.get(slot)
             found = own if own and own != instead_of else elek
         self._own[slot] = _bytes(found)
