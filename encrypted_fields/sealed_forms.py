@@ -166,6 +166,9 @@ class ClientSealedFormField(_Sealed, forms.Field):
             self.check_new(made.shape)
         return made
 
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        return data or initial
+
     def has_changed(self, initial: Any, data: Any) -> bool:
         return data is False or bool(data)
 

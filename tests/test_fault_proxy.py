@@ -129,6 +129,21 @@ def test_the_reply_to_one_kind_of_request_is_cut(proxy: FaultProxy, server: Faul
     assert server.received == [b"GET", b"EXEC"]
 
 
+def test_the_reply_to_one_kind_of_request_is_held_until_told(proxy: FaultProxy, server: FaultServer) -> None:
+    proxy.tell(Faults(hold_reply_to=b"EXEC"))
+    with _connect(proxy) as sock, _connect(proxy) as other:
+        sock.sendall(b"EXEC")
+        while server.received != [b"EXEC"]:
+            time.sleep(0.01)
+        assert _echoed(other, b"GET") == b"GET"
+        sock.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+        proxy.tell()
+        sock.settimeout(5)
+        assert sock.recv(4) == b"EXEC"
+
+
 def test_a_server_that_is_killed_ends_the_clients_connection() -> None:
     """A reset with a request unread, as from a process that was killed: whoever waits for the reply hears of it."""
 

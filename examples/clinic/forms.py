@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django import forms
 
@@ -61,6 +61,19 @@ class SealedNoteForm(forms.ModelForm):
     class Meta:
         model = Patient
         fields = ("private_note", "private_file")
+
+    def clean(self) -> dict[str, Any]:
+        """Nothing given keeps what the row holds, which is not what somebody wants to hear who has just written."""
+        if not self.has_changed():
+            raise forms.ValidationError("Nothing sealed has come, so nothing was stored. Write or choose it again.")
+        return super().clean() or self.cleaned_data
+
+    @property
+    def outcome(self) -> str:
+        """What to say when it was saved."""
+        if any(self.cleaned_data[name] for name in self.changed_data):
+            return "Sealed and stored. Only the doctors can open it."
+        return "Removed."
 
 
 class PublicKeyForm(forms.Form):

@@ -25,7 +25,7 @@ def my_key(request: HttpRequest) -> HttpResponse:
         messages.success(request, "Your key is in use: from now on notes can be sealed to you.")
         return redirect("my-key")
     media = sealing_media("encrypted_fields/js/new-key.js")
-    return render(request, "clinic/my_key.html", {"clinic": staff.clinic, "staff": staff, "media": media})
+    return render(request, "clinic/my_key.html", {"clinic": staff.clinic, "staff": staff, "form": form, "media": media})
 
 
 @require_http_methods(["GET", "POST"])
@@ -35,7 +35,7 @@ def seal(request: HttpRequest, key: Any) -> HttpResponse:
     form = SealedNoteForm(request.POST or None, request.FILES or None, instance=found)
     if request.method == "POST" and form.is_valid():
         form.save()
-        messages.success(request, "Sealed and stored. Only the doctors can open it.")
+        messages.success(request, form.outcome)
         return redirect("patient", key=key)
     return render(request, "clinic/seal.html", {"clinic": found.clinic, "patient": found, "form": form})
 

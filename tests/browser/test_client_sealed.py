@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from examples.clinic.models import Clinic, Patient, Staff
 from tests.browser.conftest import Wire
 from tests.browser.test_sealing import shapes
 from tests.support import client_sealing
+from tests.support.fault_proxy import FaultProxy, Faults, fault_proxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PASSWORD, PHRASE = "a-long-password", "correct horse battery"
@@ -51,12 +53,13 @@ class World:
             for name in ("N-1", "N-2")
         )
 
-    def sign_in(self, page: Page, name: str, path: str) -> None:
+    def sign_in(self, page: Page, name: str, path: str, *, whole: bool = True) -> None:
+        """`whole`: with all that belongs to the page."""
         page.context.clear_cookies()
         page.goto(f"{self.url}/login/?next={path}")
         page.locator("#id_username").fill(f"{name}@north.example")
         page.locator("#id_password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("button", name="Sign in").click(no_wait_after=not whole)
         expect(page).to_have_url(self.url + path)
 
     def page_of(self, patient: Patient, page: str) -> str:
@@ -89,7 +92,6 @@ def make_key(world: World, page: Page, tmp_path: Path, phrase: str = PHRASE) -> 
 
 def write(world: World, page: Page, note: str, file: Path | None = None) -> None:
     world.sign_in(page, "nurse", world.page_of(world.ada, "seal"))
-    page.wait_for_load_state("networkidle")  # the script is there, which people wait for without knowing
     page.get_by_label("Note").fill(note)
     if file is not None:
         page.get_by_label("File").set_input_files(file)
@@ -230,11 +232,81 @@ def test_without_script_nothing_is_stored(world: World, browser: Browser, plant:
     page.on("request", wire.note)
     world.sign_in(page, "nurse", world.page_of(world.ada, "seal"))
     secret = plant("typed where there is no script")
-    page.get_by_label("Note").fill(secret)
+    expect(page.get_by_text("Without JavaScript nothing can be typed here").first).to_be_visible()
+    expect(page.get_by_role("button", name="Seal and save")).to_be_disabled()
+    page.evaluate("for (const one of document.querySelectorAll('[data-cmk-waits]')) one.disabled = false")
+    page.get_by_label("Note").fill(secret)  # and even so
     page.get_by_role("button", name="Seal and save").click()
+    expect(page.get_by_text("Nothing sealed has come, so nothing was stored")).to_be_visible()
+    expect(page.get_by_text("Sealed and stored")).to_have_count(0)
     assert not [shape for shape in shapes(secret) if shape in wire.whole]
     assert Patient.objects.get(pk=world.ada.pk).private_note is None
+    for path in ("/key/", world.page_of(world.ada, "sealed")):
+        page.goto(world.url + path)
+        expect(page.get_by_text("It needs JavaScript")).to_be_visible()
+        assert page.locator("main button:visible:enabled").count() == 0
     context.close()
+
+
+@pytest.fixture
+def slow(world: World) -> Iterator[FaultProxy]:
+    """Between the browser and its server."""
+    with fault_proxy(int(world.url.rsplit(":")[-1])) as proxy:
+        world.url = f"http://127.0.0.1:{proxy.port}"
+        yield proxy
+
+
+@pytest.mark.parametrize("script", ["js/seal.js", "libsodium-wrappers.js"])
+def test_nobody_can_type_or_submit_before_the_script_is_there(
+    world: World, page: Page, settings: Any, slow: FaultProxy, script: str
+) -> None:
+    """What was typed before would be lost, and the page would have said that it is stored."""
+    settings.ALLOWED_HOSTS = ["127.0.0.1"]
+    world.give_key()
+    note, button = page.get_by_label("Note"), page.get_by_role("button", name="Seal and save")
+    moment = page.get_by_text("A moment: the script that seals")
+    with slow.told(Faults(hold_reply_to=script.encode())):
+        world.sign_in(page, "nurse", world.page_of(world.ada, "seal"), whole=False)
+        expect(moment.first).to_be_visible()
+        for control in (note, page.get_by_label("File"), button):
+            expect(control).to_be_disabled()
+        note.press_sequentially("typed too early")
+        page.keyboard.press("Enter")
+        button.click(force=True)
+    expect(button).to_be_enabled()
+    expect(page).to_have_url(world.url + world.page_of(world.ada, "seal"))
+    expect(note).to_have_value("")
+    expect(moment.first).to_be_hidden()
+    note.fill("in time")
+    button.click()
+    expect(page.get_by_text("Sealed and stored")).to_be_visible()
+    assert Patient.objects.get(pk=world.ada.pk).private_note is not None
+
+
+def test_says_so_when_the_script_does_not_come_whole(world: World, page: Page, settings: Any, slow: FaultProxy) -> None:
+    settings.ALLOWED_HOSTS = ["127.0.0.1"]
+    world.give_key()
+    world.sign_in(page, "nurse", "/")
+    with slow.told(Faults(cut_reply_to=b"libsodium-wrappers.js")):
+        for path in (world.page_of(world.ada, "seal"), "/key/", world.page_of(world.ada, "sealed")):
+            page.goto(world.url + path)
+            expect(page.get_by_text("did not come whole").first).to_be_visible()
+            assert page.locator("main button:visible:enabled").count() == 0
+            assert page.locator(".fields input:visible:enabled").count() == 0
+
+
+def test_says_what_was_saved(world: World, page: Page) -> None:
+    """Nothing typed stores nothing and says so; what is removed is not called sealed."""
+    world.give_key()
+    write(world, page, "a note")
+    page.goto(world.url + world.page_of(world.ada, "seal"))
+    page.get_by_role("button", name="Seal and save").click()
+    expect(page.get_by_text("nothing was stored")).to_be_visible()
+    assert Patient.objects.get(pk=world.ada.pk).private_note is not None
+    page.get_by_label("Remove it").check()
+    page.get_by_role("button", name="Seal and save").click()
+    expect(page.get_by_text("Removed.")).to_be_visible()
+    assert Patient.objects.get(pk=world.ada.pk).private_note is None
 
 
 def test_warns_when_a_readers_key_is_another_one(world: World, page: Page, wire: Wire) -> None:

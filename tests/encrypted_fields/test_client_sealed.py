@@ -187,6 +187,17 @@ def test_the_widget_has_no_name_for_what_is_typed(will: Estate) -> None:
     assert "nobody to seal it to yet" in str(form_of(Estate.objects.get()))
     again = str(form_of(Estate.objects.get(), {"title": "", "will": "Zm9v"}))
     assert 'data-kept="Zm9v"' in again  # a form that comes back for another mistake keeps what was sealed
+    assert "Now: sealed in the browser" in str(form_of(Estate.objects.get(), {"title": ""}))  # and says what is there
+
+
+def test_the_widget_waits_for_its_script(will: Estate) -> None:
+    """What is typed before the script is there would be lost."""
+    assert str(form_of(will)).count(" disabled data-cmk-waits") == 2
+    form = form_of(will)
+    form.fields["will"].disabled = True
+    shown = str(form["will"])
+    assert " disabled" in shown
+    assert "data-cmk-waits" not in shown  # the script does not enable what the form has disabled
 
 
 def test_no_form_and_no_admin_gets_an_input_that_submits(will: Estate, admin_user: Any) -> None:

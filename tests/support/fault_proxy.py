@@ -23,6 +23,7 @@ class Faults:
     pieces in which everything is passed on. `drop`: hangs up (FIN). `reset`: hangs up (RST). `blackhole`: takes
     everything, passes nothing on and says nothing. `half_close`: passes requests on, but ends its own side instead of
     bringing a reply. `cut_reply_to`: hangs up instead of bringing the reply to a request that holds these bytes.
+    `hold_reply_to`: keeps the reply to such a request back until told otherwise.
     """
 
     latency: float = 0.0
@@ -33,6 +34,7 @@ class Faults:
     blackhole: bool = False
     half_close: bool = False
     cut_reply_to: bytes = b""
+    hold_reply_to: bytes = b""
 
 
 class FaultProxy:
@@ -42,6 +44,7 @@ class FaultProxy:
         self.to = to
         self.accepted = self.passed = 0
         self.faults = Faults()
+        self.told_anew = asyncio.Event()
         self._open: set[_Connection] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
@@ -73,6 +76,8 @@ class FaultProxy:
 
     async def _tell(self, faults: Faults) -> None:
         self.faults = faults
+        self.told_anew.set()
+        self.told_anew = asyncio.Event()
         if faults.drop or faults.reset:
             for one in list(self._open):
                 one.hang_up(reset=faults.reset)
@@ -105,7 +110,7 @@ class _Connection:
         self._reader, self._writer = reader, writer
         self._server: asyncio.StreamWriter | None = None
         self._lost = False  # bytes went into the blackhole: what follows them would be nonsense
-        self._cutting = False
+        self._cutting = self._holding = False
 
     async def run(self) -> None:
         faults = self._proxy.faults
@@ -144,6 +149,9 @@ class _Connection:
                     self.hang_up()
                     return
                 self._cutting = request and bool(faults.cut_reply_to) and faults.cut_reply_to in data
+                while self._holding and not request and self._proxy.faults.hold_reply_to:
+                    await self._proxy.told_anew.wait()
+                self._holding = request and bool(faults.hold_reply_to) and faults.hold_reply_to in data
                 if faults.half_close and not request:
                     continue
                 await self._pass(data, writer, faults)

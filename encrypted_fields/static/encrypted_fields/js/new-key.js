@@ -1,6 +1,7 @@
 // A recipient makes a key pair: the key file is saved, and only then the public half is sent.
 
 import { newKey, protect, text } from "./keys.js";
+import { ready } from "./ready.js";
 
 function start(form) {
   const at = (name) => form.querySelector(`[data-cmk-${name}]`);
@@ -10,7 +11,6 @@ function start(form) {
     event.preventDefault();
     trouble.hidden = true;
     try {
-      await sodium.ready;
       if (at("passphrase").value !== at("again").value) throw new Error("The two passphrases differ.");
       const key = await newKey();
       const file = await protect(key, at("passphrase").value);
@@ -30,6 +30,7 @@ function start(form) {
     }
   });
   at("save").addEventListener("click", () => (at("send").disabled = false));
+  ready(form);
 }
 
 for (const form of document.querySelectorAll("form[data-cmk-new-key]")) start(form);

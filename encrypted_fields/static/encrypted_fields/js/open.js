@@ -2,6 +2,7 @@
 
 import { open } from "./envelope.js";
 import { base64, pasted, unprotect } from "./keys.js";
+import { ready } from "./ready.js";
 
 async function bytesOf(place) {
   if (place.dataset.sealed) return base64(place.dataset.sealed);
@@ -44,7 +45,6 @@ function start(form) {
     trouble.hidden = true;
     let key;
     try {
-      await sodium.ready;
       key = await keyOf(form);
       for (const place of document.querySelectorAll("[data-cmk-sealed]")) await show(place, key);
       form.hidden = true;
@@ -55,6 +55,7 @@ function start(form) {
       if (key) sodium.memzero(key.privateKey);
     }
   });
+  ready(form);
 }
 
 for (const form of document.querySelectorAll("form[data-cmk-open]")) start(form);

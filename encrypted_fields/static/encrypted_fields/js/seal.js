@@ -2,6 +2,7 @@
 
 import { sealFile, sealText } from "./envelope.js";
 import { base64, checkedRecipients, text } from "./keys.js";
+import { ready } from "./ready.js";
 
 const parts = new WeakMap(); // form → [[name, value]] that the submission carries
 
@@ -35,6 +36,7 @@ function start(form) {
       });
   });
   addEventListener("pagehide", () => fields.forEach(clear));
+  ready(form); // now that a submit seals, people may type
 }
 
 async function sealAll(fields) {
@@ -54,7 +56,6 @@ async function sealAll(fields) {
 
 /** The box of what was put into the field; null when there is nothing. */
 export async function sealed(field) {
-  await sodium.ready;
   const input = plain(field);
   const { place, bound, kept, most } = field.dataset;
   const [file] = input.files ?? [];
@@ -86,7 +87,6 @@ function changed(field) {
 
 function warn(field) {
   field.querySelector(".cmk-changed").hidden = !changed(field);
-  if (!isSecureContext) show(field, "Open this page over https: without it nothing can be sealed.");
 }
 
 function show(field, message) {
