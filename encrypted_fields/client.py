@@ -21,9 +21,13 @@ from encrypted_fields.conf import Conf, conf
 from encrypted_fields.core import protocol
 from encrypted_fields.core.errors import CmkError, TspUnreachable
 from encrypted_fields.core.memory import wipe
-from encrypted_fields.core.protocol import BadReply, Derived, Metadata, WrappedKey
+from encrypted_fields.core.protocol import BadReply, Derived, Metadata, NoSuchRoute, WrappedKey
 
 MAX_REPLY = 16 * 1024 * 1024
+_NO_BATCH_REKEY = (
+    "the proxy at CMK_TSP_URL has no document/batch-rekey, an extension of ours that IronCore's proxy does not know "
+    "(docs/wire.md section 7): bring the proxy up to date, or rekey with --one-by-one, a call for each key"
+)
 _BROKEN = (ConnectionError, http.client.BadStatusLine, http.client.CannotSendRequest)
 
 
@@ -39,6 +43,8 @@ class KeyService(Protocol):
     def batch_unwrap(self, about: Metadata, edeks: Sequence[bytes]) -> Sequence[bytearray | CmkError]: ...
 
     def rekey(self, about: Metadata, edek: bytes, new_tenant: str) -> WrappedKey: ...
+
+    def batch_rekey(self, about: Metadata, edeks: Sequence[bytes], new_tenant: str) -> Sequence[bytes | CmkError]: ...
 
     def report_operations(self, about: Metadata, unwraps: Mapping[bytes, int]) -> None: ...
 
@@ -91,6 +97,16 @@ class TspClient:
         """The key of an EDEK, wrapped anew for `new_tenant`, which may be the same one. The old EDEK stays usable."""
         return protocol.wrapped(self._call(protocol.REKEY, protocol.rekey_body(about, edek, new_tenant)))
 
+    def batch_rekey(self, about: Metadata, edeks: Sequence[bytes], new_tenant: str) -> list[bytes | CmkError]:
+        """The new EDEK of each, in one call; the keys themselves stay in the proxy. At most 20,000.
+
+        NoSuchRoute where the proxy does not know this extension of ours, as IronCore's does not.
+        """
+        named = {str(number): edek for number, edek in enumerate(edeks)}
+        reply = self._call(protocol.BATCH_REKEY, protocol.batch_rekey_body(about, named, new_tenant))
+        keys, failures = protocol.batch(reply, named)
+        return [failures[name] if name in failures else protocol.edek(keys[name]) for name in named]
+
     def derive(self, about: Metadata, paths: Mapping[str, Sequence[str]], kind: str) -> Derived:
         """Keys made of the tenant's secrets: `paths` are derivation paths by secret path, `kind` the secrets' type."""
         return protocol.derived(self._call(protocol.DERIVE, protocol.derive_body(about, paths, kind)), paths)
@@ -125,7 +141,7 @@ class TspClient:
                 continue
             if 200 <= status < 300:
                 return reply
-            failure = protocol.error(_json_or_none(reply), status)
+            failure = protocol.error(_json_or_none(reply), status) if status != 404 else _unknown(route)
             if not failure.retryable or attempt == 2:
                 break
             pause = random.uniform(0.02, 0.1)  # noqa: S311 - spreads load, hides nothing
@@ -190,6 +206,10 @@ class _Kept:
         self.connection, self.pid = connection, os.getpid()
         # not __del__: in a cycle the socket could be finalized before it is closed
         weakref.finalize(self, connection.close)
+
+
+def _unknown(route: str) -> CmkError:
+    return NoSuchRoute(_NO_BATCH_REKEY if route == protocol.BATCH_REKEY else None)
 
 
 _client: KeyService | None = None

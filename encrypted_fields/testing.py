@@ -41,8 +41,8 @@ CONFIG = 1  # the number of every tenant's only key configuration
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as the proxy saw it: `route` is wrap, unwrap, batch_wrap, batch_unwrap, rekey, report_operations or
-    security_event; `count` its keys, or the uses reported; `event` the name of a security event."""
+    """One request as the proxy saw it: `route` is wrap, unwrap, batch_wrap, batch_unwrap, rekey, batch_rekey,
+    report_operations or security_event; `count` its keys, or the uses reported; `event` a security event's name."""
 
     route: str
     about: Metadata
@@ -106,6 +106,21 @@ class MemoryTsp:
             return self._wrap(new_tenant, bytes(dek))
         finally:
             wipe(dek)
+
+    def batch_rekey(self, about: Metadata, edeks: Sequence[bytes], new_tenant: str) -> list[bytes | CmkError]:
+        self._note("batch_rekey", about, len(edeks))
+        found: list[bytes | CmkError] = []
+        for edek in edeks:
+            try:
+                dek = self._unwrap(about.tenant, edek)
+                made = self._wrap(new_tenant, bytes(dek))
+            except CmkError as error:
+                found.append(error)
+                continue
+            wipe(dek)
+            wipe(made.dek)
+            found.append(made.edek)
+        return found
 
     def derive(self, about: Metadata, paths: Mapping[str, Sequence[str]], kind: str) -> Derived:
         self._note("derive", about, sum(map(len, paths.values())))

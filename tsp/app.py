@@ -31,13 +31,20 @@ _JSON = (b"content-type", b"application/json")
 _NO_STORE = (b"cache-control", b"no-store")
 _NULL = b"null"  # rule 7: exactly these four bytes
 _NOTHING: tuple[tuple[bytes, bytes], ...] = ()
-MANY = (protocol.BATCH_WRAP, protocol.BATCH_UNWRAP, protocol.REPORT_OPERATIONS, protocol.DERIVE)
+MANY = (
+    protocol.BATCH_WRAP,
+    protocol.BATCH_UNWRAP,
+    protocol.BATCH_REKEY,
+    protocol.REPORT_OPERATIONS,
+    protocol.DERIVE,
+)
 OPERATIONS = {  # what an API key must be good for (tsp.guard)
     protocol.WRAP: guard.WRAP,
     protocol.UNWRAP: guard.UNWRAP,
     protocol.BATCH_WRAP: guard.WRAP,
     protocol.BATCH_UNWRAP: guard.UNWRAP,
     protocol.REKEY: guard.REKEY,
+    protocol.BATCH_REKEY: guard.REKEY,
     protocol.REPORT_OPERATIONS: guard.REPORT,
     protocol.SECURITY_EVENT: guard.EVENT,
     protocol.DERIVE: guard.DERIVE,
@@ -180,6 +187,7 @@ def _routes(service: Service, derivation: Derivation, door: Guard) -> dict[str, 
     add(protocol.BATCH_WRAP, wire.BatchWrap, service.batch_wrap)
     add(protocol.BATCH_UNWRAP, wire.BatchUnwrap, service.batch_unwrap)
     add(protocol.REKEY, wire.Rekey, service.rekey)
+    add(protocol.BATCH_REKEY, wire.BatchRekey, service.batch_rekey)
     add(protocol.REPORT_OPERATIONS, wire.ReportOperations, service.report)
     add(protocol.SECURITY_EVENT, wire.SecurityEvent, service.report)
     add(protocol.DERIVE, wire.Derive, derivation.derive)

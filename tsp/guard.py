@@ -135,10 +135,12 @@ def _beyond(caller: Caller, what: str) -> Refusal:
 
 
 def _tenants(request: wire.Request) -> tuple[str, ...]:
-    return (request.tenant_id, request.new_tenant_id) if isinstance(request, wire.Rekey) else (request.tenant_id,)
+    if isinstance(request, (wire.Rekey, wire.BatchRekey)):
+        return request.tenant_id, request.new_tenant_id
+    return (request.tenant_id,)
 
 
 def _unwraps(request: wire.Request) -> int:
     if isinstance(request, wire.Unwrap):  # and Rekey, which is one
         return 1
-    return len(request.edeks) if isinstance(request, wire.BatchUnwrap) else 0
+    return len(request.edeks) if isinstance(request, wire.BatchUnwrap) else 0  # and BatchRekey

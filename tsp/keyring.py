@@ -76,13 +76,13 @@ class Keyring:
         key = await self.unwrap(tenant, kms, parsed.content, context, patience)
         return Held(key, b"", kms.config, False, edek.fingerprint(parsed.content), state, generation, None)
 
-    def made(self, tenant: Tenant, kms: Kms) -> Held | None:
+    def made(self, tenant: Tenant, kms: Kms, dek: bytes | bytearray | None = None) -> Held | None:
         """What `make` gives, at once if its lease is in hand; None if somebody must be asked first."""
         if not kms.leasing.enabled:
             return None
         state = self._leases.state(tenant.name, kms.config)
         lease = self._leases.to_wrap(state, kms, self._leases.now())
-        return None if lease is None else _wrapped(kms, state, lease, os.urandom(DEK_BYTES), "")
+        return None if lease is None else _wrapped(kms, state, lease, dek or os.urandom(DEK_BYTES), "")
 
     def opened(self, tenant: Tenant, kms: Kms, parsed: edek.Edek) -> Held | None:
         """What `open` gives, the same way."""

@@ -33,6 +33,13 @@ class BatchUnwrapReply(Struct):
     failures: dict[str, wire.ErrorReply]
 
 
+class BatchRekeyReply(Struct):
+    """`wire.BatchReply` of a batch-rekey: each asked id is in exactly one of the two."""
+
+    keys: dict[str, wire.EdekReply]
+    failures: dict[str, wire.ErrorReply]
+
+
 # route → what it does, body, reply (None: the four bytes null)
 ROUTES: dict[str, tuple[str, type[wire.Request], type[Struct] | None]] = {
     protocol.WRAP: ("Make a data key under the tenant's primary configuration", wire.Request, wire.WrapReply),
@@ -40,6 +47,7 @@ ROUTES: dict[str, tuple[str, type[wire.Request], type[Struct] | None]] = {
     protocol.BATCH_WRAP: ("A data key for each id", wire.BatchWrap, BatchWrapReply),
     protocol.BATCH_UNWRAP: ("The data key of each EDEK", wire.BatchUnwrap, BatchUnwrapReply),
     protocol.REKEY: ("The same data key, wrapped anew or for another tenant", wire.Rekey, wire.WrapReply),
+    protocol.BATCH_REKEY: ("Each data key wrapped anew; an extension of ours", wire.BatchRekey, BatchRekeyReply),
     protocol.REPORT_OPERATIONS: ("Uses of data keys that the caller kept", wire.ReportOperations, None),
     protocol.SECURITY_EVENT: ("An event for the tenant's audit trail", wire.SecurityEvent, None),
     protocol.DERIVE: ("Keys derived from tenant secrets", wire.Derive, wire.DeriveReply),

@@ -6,22 +6,20 @@ still says yes, and only then answer. A refusal is an event, too. A name that is
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 from encrypted_fields.core.errors import AuditUnavailable, CmkError
-from tsp import edek, wire
+from encrypted_fields.core.memory import wipe
+from tsp import batch, edek, wire
 from tsp.contract import events
 from tsp.keyring import Held, Keyring
 from tsp.ports import Directory, Tenant
 from tsp.turn import Ask, Turn
 from tsp.witness import Witness
 
-BATCH_PATIENCE = 30.0  # seconds that one key of a batch may wait for its turn at the key service
-_AT_ONCE = 8
-_TURN = 100  # keys of a batch, then it is other requests' turn
 Taken = dict[str, Held | CmkError]
+Moved = tuple[Held, Held]  # the same key, under the old and under the new EDEK
 
 
 class Service:
@@ -93,9 +91,9 @@ class Service:
             return self._keyring.made(tenant, kms)
 
         async def make(_: str) -> Held:
-            return await self._keyring.make(tenant, kms, patience=BATCH_PATIENCE)
+            return await self._keyring.make(tenant, kms, patience=batch.PATIENCE)
 
-        taken = await _each(dict.fromkeys(request.document_ids), made, make)
+        taken = await batch.each(dict.fromkeys(request.document_ids), made, make)
         return await self._answer(tenant, request, ray, events.WRAP, taken)
 
     async def batch_unwrap(self, request: wire.BatchUnwrap, ray: str) -> wire.BatchReply:
@@ -107,10 +105,36 @@ class Service:
             return self._opened(tenant, wire.edek(edeks[name]))
 
         async def take(name: str) -> Held:
-            return await self._open(tenant, wire.edek(edeks[name]), BATCH_PATIENCE)
+            return await self._open(tenant, wire.edek(edeks[name]), batch.PATIENCE)
 
-        taken = await _each(edeks, opened, take)
+        taken = await batch.each(edeks, opened, take)
         return await self._answer(tenant, request, ray, events.UNWRAP, taken)
+
+    async def batch_rekey(self, request: wire.BatchRekey, ray: str) -> wire.BatchReply:
+        """`rekey` of each EDEK, or its own failure. No key leaves: the reply has the new EDEKs only."""
+        tenant, target = self._directory.tenant(request.tenant_id), self._directory.tenant(request.new_tenant_id)
+        edeks = request.by_id()
+        try:
+            kms = target.primary()
+        except CmkError as error:
+            await self._refuse(tenant, request, ray, events.REKEY, error)
+
+        def moved(name: str) -> Moved | None:
+            old = self._opened(tenant, wire.edek(edeks[name]))
+            new = None if old is None else self._keyring.made(target, kms, old.dek)
+            return None if old is None or new is None else (old, new)
+
+        async def move(name: str) -> Moved:
+            old = await self._open(tenant, wire.edek(edeks[name]), batch.PATIENCE)
+            return old, await self._keyring.make(target, kms, old.dek, batch.PATIENCE)
+
+        taken = await batch.each(edeks, moved, move)
+        try:
+            return await self._moved(tenant, target, request, ray, taken)
+        finally:
+            for one in taken.values():
+                if isinstance(one, tuple) and isinstance(one[0].dek, bytearray):
+                    wipe(one[0].dek)
 
     async def report(self, request: wire.SecurityEvent | wire.ReportOperations, ray: str) -> None:
         """What the SaaS tells the tenant's trail by itself: a security event, or the uses of keys that it kept."""
@@ -184,32 +208,30 @@ class Service:
         await witness.record(late)
         return wire.BatchReply(keys, failures)
 
-
-async def _each(
-    names: Iterable[str], at_hand: Callable[[str], Held | None], take: Callable[[str], Awaitable[Held]]
-) -> Taken:
-    """For each name, in their order, the key that is at hand, or what `take` gives, a few at a time; or its error."""
-    taken: Taken = {}
-    later = []
-    for count, name in enumerate(names):
-        if count % _TURN == _TURN - 1:
-            await asyncio.sleep(0)
-        try:
-            held = at_hand(name)
-            if held is None:
-                later.append(name)
-            taken[name] = held or CmkError()  # holds the place in the order
-        except CmkError as error:
-            taken[name] = error.with_traceback(None)
-    waiting = iter(later)
-
-    async def work() -> None:
-        for name in waiting:
-            try:
-                taken[name] = await take(name)
-            except CmkError as error:
-                taken[name] = error.with_traceback(None)
-
-    if later:
-        await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
-    return taken
+    async def _moved(
+        self, tenant: Tenant, target: Tenant, request: wire.Request, ray: str, taken: dict[str, Moved | CmkError]
+    ) -> wire.BatchReply:
+        """As `_answer`, with the two events of a rekey for each id, one for either trail."""
+        witness, keys, failures = self._witness, dict[str, wire.EdekReply](), {}
+        left, came = (witness.using(whose, request, ray, events.REKEY) for whose in (tenant, target))
+        made = []
+        for name, one in taken.items():
+            if isinstance(one, CmkError):
+                made.append(witness.failed(tenant, request, ray, events.REKEY, one, name))
+            else:
+                made += (left(one[0], name), came(one[1], name))
+        await witness.record(made)
+        late, now = [], self._keyring.now()
+        for name, one in taken.items():
+            if not isinstance(one, CmkError):
+                try:
+                    for held in one:
+                        self._keyring.release(held, now)
+                    keys[name] = wire.EdekReply(one[1].edek)
+                    continue
+                except CmkError as error:
+                    late.append(witness.failed(tenant, request, ray, events.REKEY, error, name))
+                    one = error
+            failures[name] = wire.failure(one)
+        await witness.record(late)
+        return wire.BatchReply(keys, failures)

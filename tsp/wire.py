@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -67,6 +68,10 @@ class BatchUnwrap(Request, kw_only=True, rename="camel"):
         return {str(index): edek for index, edek in enumerate(self.edeks)}
 
 
+class BatchRekey(BatchUnwrap, kw_only=True, rename="camel"):
+    new_tenant_id: Name
+
+
 class SecurityEvent(Request, kw_only=True, rename="camel"):
     """The event's name is inside `iclFields` (older clients) or beside it (alloy)."""
 
@@ -106,6 +111,12 @@ class WrapReply(Struct):
     edek: bytes
 
 
+class EdekReply(Struct):
+    """Of a rekeyed key, which itself stays in the proxy."""
+
+    edek: bytes
+
+
 class ErrorReply(Struct):
     code: int
     message: str
@@ -114,7 +125,7 @@ class ErrorReply(Struct):
 class BatchReply(Struct):
     """Each asked id is in exactly one of the two (rule 6)."""
 
-    keys: dict[str, DekReply | WrapReply]
+    keys: Mapping[str, DekReply | WrapReply | EdekReply]
     failures: dict[str, ErrorReply]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from encrypted_fields.core.errors import CmkError, from_code
+from encrypted_fields.core.errors import CmkError, InvalidRequest, from_code
 
 DEK_BYTES = 32
 DERIVED_BYTES = 64
@@ -19,9 +19,17 @@ UNWRAP = "document/unwrap"
 BATCH_WRAP = "document/batch-wrap"
 BATCH_UNWRAP = "document/batch-unwrap"
 REKEY = "document/rekey"
+BATCH_REKEY = "document/batch-rekey"  # ours: other proxies of this API do not know it
 REPORT_OPERATIONS = "document/report-operations"
 SECURITY_EVENT = "event/security-event"
 DERIVE = "key/derive-with-secret-path"
+
+
+class NoSuchRoute(InvalidRequest):
+    """The proxy does not know what it was asked for (HTTP 404)."""
+
+    http = 404
+    default = "there is no wire API at CMK_TSP_URL, or the proxy there does not know what it was asked for"
 
 
 class BadReply(CmkError):
@@ -110,6 +118,10 @@ def rekey_body(metadata: Metadata, edek: bytes, new_tenant: str) -> dict[str, An
     return {**unwrap_body(metadata, edek), "newTenantId": new_tenant}
 
 
+def batch_rekey_body(metadata: Metadata, edeks: Mapping[str, bytes], new_tenant: str) -> dict[str, Any]:
+    return {**batch_unwrap_body(metadata, edeks), "newTenantId": new_tenant}
+
+
 def derive_body(metadata: Metadata, paths: Mapping[str, Iterable[str]], kind: str) -> dict[str, Any]:
     """`kind` is "deterministic", "vector" or "search"; `paths` the derivation paths by secret path."""
     asked = {secret: list(derivations) for secret, derivations in paths.items()}
@@ -131,7 +143,12 @@ def report_body(metadata: Metadata, unwraps: Mapping[bytes, int]) -> dict[str, A
 
 def wrapped(reply: object) -> WrappedKey:
     """The reply of wrap and rekey. BadReply when it is anything else."""
-    return WrappedKey(dek(reply), decode(_text(reply, "edek"), most=MAX_EDEK))
+    return WrappedKey(dek(reply), edek(reply))
+
+
+def edek(reply: object) -> bytes:
+    """What batch-rekey has of one key. BadReply when it is anything else."""
+    return decode(_text(reply, "edek"), most=MAX_EDEK)
 
 
 def dek(reply: object) -> bytearray:

@@ -21,6 +21,7 @@ from encrypted_fields.client import TspClient
 from encrypted_fields.conf import Conf, conf
 from encrypted_fields.core.errors import (
     CmkError,
+    InvalidEdek,
     KmsRefused,
     KmsUnwrapFailed,
     Overloaded,
@@ -28,7 +29,7 @@ from encrypted_fields.core.errors import (
     Unauthorized,
     UnknownTenant,
 )
-from encrypted_fields.core.protocol import BadReply, Metadata
+from encrypted_fields.core.protocol import BadReply, Metadata, NoSuchRoute
 from tests.encrypted_fields.wire import API_KEY, WireTsp, reply
 from tests.sample_app.models import Note, Patient
 from tests.support.ca import Authority
@@ -90,6 +91,28 @@ def test_a_failure_of_one_key_stays_its_own(wire: WireTsp) -> None:
     first, second = api.batch_unwrap(ABOUT, [good.edek, api.wrap(Metadata("south", "tests")).edek])
     assert first == good.dek
     assert isinstance(second, KmsUnwrapFailed)
+
+
+def test_rekeys_many_in_one_call(wire: WireTsp) -> None:
+    api = speak(wire)
+    keys = [api.wrap(ABOUT), api.wrap(ABOUT)]
+    first, bad, second = api.batch_rekey(ABOUT, [keys[0].edek, b"edek", keys[1].edek], "south")
+    assert isinstance(bad, InvalidEdek)
+    for edek, key in ((first, keys[0]), (second, keys[1])):
+        assert isinstance(edek, bytes)
+        assert api.unwrap(Metadata("south", "tests"), edek) == key.dek
+    assert [call.route for call in wire.tsp.calls].count("batch_rekey") == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"<h1>Not found</h1>", b'{"code": 102, "message": "no such route"}'])
+def test_says_what_to_do_about_a_proxy_without_batch_rekey(wire: WireTsp, body: bytes) -> None:
+    """IronCore's, or one of ours from before: never one call a key instead, unasked."""
+    wire.fault = lambda handler, _: reply(handler, 404, body) or True  # type: ignore[func-returns-value]
+    with pytest.raises(NoSuchRoute, match="--one-by-one"):
+        speak(wire).batch_rekey(ABOUT, [b"edek"], "north")
+    assert len(wire.bodies) == 1
+    with pytest.raises(NoSuchRoute, match="CMK_TSP_URL"):
+        speak(wire).wrap(ABOUT)
 
 
 def test_errors_of_the_whole_request_are_typed(wire: WireTsp) -> None:

@@ -79,6 +79,10 @@ class _Handler(BaseHTTPRequestHandler):
                 edeks = {name: base64.b64decode(edek) for name, edek in body["edeks"].items()}
                 opened = dict(zip(edeks, tsp.batch_unwrap(about, list(edeks.values())), strict=True))
                 return _split(opened, lambda dek: {"dek": _b64(dek)})
+            case "document/batch-rekey":
+                edeks = {name: base64.b64decode(edek) for name, edek in body["edeks"].items()}
+                moved = tsp.batch_rekey(about, list(edeks.values()), body["newTenantId"])
+                return _split(dict(zip(edeks, moved, strict=True)), lambda edek: {"edek": _b64(edek)})
             case "document/report-operations":
                 uses = {base64.b64decode(edek): count["unwraps"] for edek, count in body["operations"].items()}
                 return tsp.report_operations(about, uses)

@@ -78,8 +78,11 @@ async def test_a_key_cannot_be_moved_to_a_tenant_out_of_scope(scoped: World) -> 
     edek = (await call(scoped.plane.app, "document/wrap", request(), key=f"cmk {OWNER}")).json()["edek"]
     body = request(encryptedDocumentKey=edek, newTenantId="b")
     assert (await call(scoped.plane.app, "document/rekey", body, key=f"cmk {OWNER}")).status == 401
-    body["newTenantId"] = "a"
+    many = request(edeks={"x": edek}, newTenantId="b")
+    assert (await call(scoped.plane.app, "document/batch-rekey", many, key=f"cmk {OWNER}")).status == 401
+    body["newTenantId"] = many["newTenantId"] = "a"
     assert (await call(scoped.plane.app, "document/rekey", body, key=f"cmk {OWNER}")).status == 200
+    assert (await call(scoped.plane.app, "document/batch-rekey", many, key=f"cmk {OWNER}")).status == 200
 
 
 async def test_whether_a_tenant_exists_is_not_told_out_of_scope(scoped: World) -> None:

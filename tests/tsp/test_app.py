@@ -18,6 +18,7 @@ ROUTES = {
     "document/batch-wrap": {"documentIds": ["x"]},
     "document/batch-unwrap": {"edeks": {"x": "ZWRlaw=="}},
     "document/rekey": {"encryptedDocumentKey": "ZWRlaw==", "newTenantId": "b"},
+    "document/batch-rekey": {"edeks": {"x": "ZWRlaw=="}, "newTenantId": "b"},
     "document/report-operations": {"operations": {}},
     "event/security-event": {"event": "USER_LOGIN", "timestampMillis": 1},
     "key/derive-with-secret-path": {"paths": {}, "derivationType": "sha512", "secretType": "vector"},
@@ -120,6 +121,7 @@ async def test_a_batch_answers_each_id_exactly_once(either: World) -> None:
         ("document/batch-wrap", {"documentIds": []}),
         ("document/batch-unwrap", {"edeks": {}}),
         ("document/batch-unwrap", {"edeks": []}),
+        ("document/batch-rekey", {"edeks": {}, "newTenantId": "b"}),
     ],
 )
 async def test_an_empty_batch_succeeds(direct: World, route: str, empty: dict[str, Any]) -> None:

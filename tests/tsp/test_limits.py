@@ -72,6 +72,9 @@ async def test_each_key_of_a_batch_and_each_rekey_counts_towards_the_budget(limi
     assert (await call(app, "document/batch-unwrap", request(edeks=list(asked.values())))).status == 429
     assert (await call(app, "document/rekey", request(encryptedDocumentKey=edek, newTenantId="b"))).status == 200
     assert (await call(app, "document/rekey", request(encryptedDocumentKey=edek, newTenantId="b"))).status == 429
+    one.clock.advance(121)
+    assert (await call(app, "document/batch-rekey", request(edeks=asked, newTenantId="b"))).status == 200
+    assert (await call(app, "document/batch-rekey", request(edeks=asked, newTenantId="b"))).status == 429
 
 
 async def test_a_tenant_above_its_rate_waits_and_the_others_do_not(limited: Make) -> None:

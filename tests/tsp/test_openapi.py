@@ -20,6 +20,7 @@ def test_every_route_is_described() -> None:
     assert set(openapi.ROUTES) == set(app.OPERATIONS)
     assert wire.BatchReply.__struct_fields__ == openapi.BatchWrapReply.__struct_fields__
     assert wire.BatchReply.__struct_fields__ == openapi.BatchUnwrapReply.__struct_fields__
+    assert wire.BatchReply.__struct_fields__ == openapi.BatchRekeyReply.__struct_fields__
 
 
 async def test_every_status_that_tests_have_seen_is_described(tmp_path: Path) -> None:
