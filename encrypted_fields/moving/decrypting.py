@@ -11,15 +11,14 @@ from typing import Any
 
 from encrypted_fields.core.errors import CmkError
 from encrypted_fields.moving import DUAL, PLAINTEXT
-from encrypted_fields.moving.encrypting import PASSES, Report
-from encrypted_fields.moving.page import Tenants, keys_to_open, opened
+from encrypted_fields.moving.job import Job, Row
+from encrypted_fields.moving.page import keys_to_open, opened
 from encrypted_fields.moving.table import Table
 from encrypted_fields.moving.tally import Tally
 
 
-class Decryption:
-    """The moving fields of one model that take their tenant from the same place. ValueError for a state that keeps
-    nothing in clear, and for a column that another package wrote."""
+class Decryption(Job):
+    """Moving fields. ValueError for a state that keeps nothing in clear, and for a column of another package."""
 
     def __init__(self, table: Table, fields: Sequence[Any], *, tenant: str | None = None) -> None:
         for field in fields:
@@ -27,56 +26,24 @@ class Decryption:
                 raise ValueError(f"{field.name} says state={field.state!r}: deploy state={DUAL!r} first")
             if field.clear.reader is not None:
                 raise ValueError(f"{field.clear.name} is another package's, which is read only")
-        self.table, self.fields = table, fields
-        self.binding = fields[0].binding
-        self.tenants = Tenants(table, self.binding, tenant)
-        condition, self.params = self.tenants.condition()
-        self.where = f"({' OR '.join(map(self._pending, fields))}) AND {condition}"
-
-    def pending(self) -> int:
-        return self.table.count(self.where, self.params)
-
-    def run(self, report: Report | None = None, *, dry_run: bool = False) -> Tally:
-        total = Tally()
-        for _ in range(PASSES):
-            tally = self._pass(report or (lambda rows: None), dry_run)
-            total.found, total.left, total.rows = max(total.found, tally.found), tally.left, tally.rows
-            total.written += tally.written
-            total.calls += tally.calls
-            total.overtaken = tally.overtaken
-            if dry_run or not tally.overtaken:
-                break
-        return total
-
-    def _pass(self, report: Report, dry_run: bool) -> Tally:
-        tally = Tally()
-        columns = [column for field in self.fields for column in (field.clear, field)]
-        if self.tenants.column is not None:
-            columns.append(self.tenants.column)
-        for page in self.table.pages(columns, self.where, self.params):
-            self._page(page, tally, dry_run)
-            report(len(page))
-        return tally
+        super().__init__(table, fields, tenant)
 
     def _pending(self, field: Any) -> str:
         clear, sealed = self.table.name(field.clear), self.table.name(field)
         return f"({sealed} IS NOT NULL)" if field.state == PLAINTEXT else f"({sealed} IS NOT NULL AND {clear} IS NULL)"
 
-    def _page(self, page: list[tuple[Any, ...]], tally: Tally, dry_run: bool) -> None:
-        pks = [self.table.value(self.table.pk, row[0]) for row in page]
-        raw = None if self.tenants.column is None else [row[-1] for row in page]
-        names = self.tenants.of(pks, raw)
+    def _page(self, page: list[Row], pks: list[Any], tenants: list[str | None], tally: Tally, dry_run: bool) -> None:
         for at, field in enumerate(self.fields):
             both = [row[1 + 2 * at : 3 + 2 * at] for row in page]
             sealed = [
                 (number, clear, bytes(stored))
                 for number, (clear, stored) in enumerate(both)
-                if stored is not None and names[number] != "" and (clear is None or field.state == PLAINTEXT)
+                if stored is not None and tenants[number] != "" and (clear is None or field.state == PLAINTEXT)
             ]
             tally.found += len(sealed)
             if not dry_run:
-                self._fill(field, [(page[n][0], pks[n], names[n], data) for n, clear, data in sealed if clear is None],
-                           tally)  # fmt: skip
+                alone = [(page[n][0], pks[n], tenants[n], data) for n, clear, data in sealed if clear is None]
+                self._fill(field, alone, tally)
                 self._drop(field, [(page[n][0], data) for n, clear, data in sealed if clear is not None], tally)
 
     def _fill(self, field: Any, cells: list[tuple[Any, Any, str | None, bytes]], tally: Tally) -> None:

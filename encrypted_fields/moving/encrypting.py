@@ -6,7 +6,7 @@ differ; and it is cleared only when the ciphertext beside it was opened and says
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from django.db import IntegrityError
@@ -14,12 +14,10 @@ from django.db import IntegrityError
 from encrypted_fields.core.errors import WITHDRAWN, CmkError, InvalidCiphertext
 from encrypted_fields.moving import DUAL, PLAINTEXT
 from encrypted_fields.moving.indexes import IndexValues
-from encrypted_fields.moving.page import Tenants, keys_to_open, keys_to_seal, opened
+from encrypted_fields.moving.job import Job, Report, Row
+from encrypted_fields.moving.page import keys_to_open, keys_to_seal, opened
 from encrypted_fields.moving.table import Table
 from encrypted_fields.moving.tally import Tally
-
-PASSES = 5
-Report = Callable[[int], None]  # takes the number of rows that were gone through
 
 
 class _Cell(NamedTuple):
@@ -32,8 +30,8 @@ class _Cell(NamedTuple):
     stored: bytes | None
 
 
-class Encryption:
-    """The moving fields of one model that take their tenant from the same place: one key serves them in a row.
+class Encryption(Job):
+    """Moving fields: one key serves them in a row.
 
     `verify`: in the state "dual", also compare the values that are sealed already. ValueError for a field whose state
     is "plaintext": old code would not see what is sealed.
@@ -43,41 +41,15 @@ class Encryption:
         for field in fields:
             if field.state == PLAINTEXT:
                 raise ValueError(f"{field.name} says state={PLAINTEXT!r}: deploy state={DUAL!r} first")
-        self.table, self.fields, self.verify = table, fields, verify
-        self.binding = fields[0].binding
+        self.verify = verify
+        super().__init__(table, fields, tenant)
         self.indexes = IndexValues(table)
-        self.tenants = Tenants(table, self.binding, tenant)
-        condition, self.params = self.tenants.condition()
-        self.where = f"({' OR '.join(map(self._pending, fields))}) AND {condition}"
-
-    def pending(self) -> int:
-        """Rows that have something to do."""
-        return self.table.count(self.where, self.params)
 
     def run(self, report: Report | None = None, *, dry_run: bool = False) -> Tally:
-        """Passes over the table until one finds nothing, or brings nothing forward."""
-        total = Tally()
-        for _ in range(PASSES):
-            tally = self._pass(report or (lambda rows: None), dry_run)
-            total.found, total.left, total.rows = max(total.found, tally.found), tally.left, tally.rows
-            total.written += tally.written
-            total.calls += tally.calls
-            total.overtaken = tally.overtaken
-            if dry_run or not tally.overtaken:
-                break
+        total = super().run(report, dry_run=dry_run)
         if not dry_run:
             self.indexes.fill_compound(self.fields, self.tenants.only)
         return total
-
-    def _pass(self, report: Report, dry_run: bool) -> Tally:
-        tally = Tally()
-        columns = [column for field in self.fields for column in (field.clear, field)]
-        if self.tenants.column is not None:
-            columns.append(self.tenants.column)
-        for page in self.table.pages(columns, self.where, self.params):
-            self._page(page, tally, dry_run)
-            report(len(page))
-        return tally
 
     def _pending(self, field: Any) -> str:
         clear, sealed = self.table.name(field.clear), self.table.name(field)
@@ -85,11 +57,9 @@ class Encryption:
             return f"({clear} IS NOT NULL AND {sealed} IS NULL)"
         return f"({clear} IS NOT NULL)"
 
-    def _page(self, page: list[tuple[Any, ...]], tally: Tally, dry_run: bool) -> None:
-        pks = [self.table.value(self.table.pk, row[0]) for row in page]
-        raw = None if self.tenants.column is None else [row[-1] for row in page]
+    def _page(self, page: list[Row], pks: list[Any], tenants: list[str | None], tally: Tally, dry_run: bool) -> None:
         cells = list[_Cell]()
-        for number, tenant in enumerate(self.tenants.of(pks, raw)):
+        for number, tenant in enumerate(tenants):
             for at, field in enumerate(self.fields):
                 clear, stored = page[number][1 + 2 * at : 3 + 2 * at]
                 if clear is None or tenant == "" or (stored is not None and field.state == DUAL and not self.verify):
@@ -125,7 +95,7 @@ class Encryption:
             (alike if value == said else waiting).append(one)
         return alike, waiting
 
-    def _clear(self, cells: list[_Cell], page: list[tuple[Any, ...]], tally: Tally) -> None:
+    def _clear(self, cells: list[_Cell], page: list[Row], tally: Tally) -> None:
         for field in self.fields:
             rows = [
                 (page[one.number][0], self.table.bytes(one.stored or b""), one.clear)
@@ -135,7 +105,7 @@ class Encryption:
             done = self.table.swap([(field.clear, False)], [(field, True), (field.clear, True)], rows)
             tally.swapped(len(rows), done)
 
-    def _seal(self, cells: list[_Cell], page: list[tuple[Any, ...]], pks: list[Any], tally: Tally) -> None:
+    def _seal(self, cells: list[_Cell], page: list[Row], pks: list[Any], tally: Tally) -> None:
         ready = list[tuple[_Cell, bytes]]()
         for one in cells:
             try:

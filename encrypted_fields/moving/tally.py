@@ -38,6 +38,13 @@ class Tally:
         self.written += done
         self.overtaken += asked - done
 
+    def follow(self, later: Tally) -> None:
+        """Add the pass that came after: what it left and was overtaken at is what is left now."""
+        self.found, self.left, self.rows = max(self.found, later.found), later.left, later.rows
+        self.written += later.written
+        self.calls += later.calls
+        self.overtaken = later.overtaken
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "found": self.found,

@@ -44,11 +44,16 @@ def decrypt_existing(
 
 @shared_task(name="encrypted_fields.rekey", acks_late=True)
 def rekey(
-    model: str, field: str | None = None, tenant: str | None = None, using: str = "default", every: bool = False
+    model: str,
+    field: str | None = None,
+    tenant: str | None = None,
+    using: str = "default",
+    every: bool = False,
+    one_by_one: bool = False,
 ) -> list[dict[str, Any]]:
     return _each(
         "rekey", model, field, tenant, using, False,
-        lambda group: Rekeying(group.table, group.fields, tenant=tenant, every=every),
+        lambda group: Rekeying(group.table, group.fields, tenant=tenant, every=every, one_by_one=one_by_one),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`encrypt_existing` killed again and again while others write: what is lost, sealed twice, or kept in memory.
+"""`encrypt_existing` killed again and again while others write, then `rekey`: what is lost, sealed twice, or in memory.
 
 For the test and for `python -m bench moving`: real PostgreSQL, a real proxy, real processes and SIGKILL.
 """
@@ -86,7 +86,31 @@ class Soak:
         self._backfill(outcome)  # what the code of the deploy before wrote since
         outcome.samples = samples
         self._judge(outcome, said)
+        self._said = said
         return outcome
+
+    def rekey(self, kills: int) -> Outcome:
+        """After `run`: each key is wrapped anew, and each run but the last is killed when it has changed some."""
+        outcome = Outcome(self.rows)
+        command = [sys.executable, "manage.py", "rekey", "--every", "--model", "sample_app.Mover"]
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for number in range(kills + 1):
+                connection.execute(f"DROP TABLE IF EXISTS seen; CREATE TABLE seen AS SELECT * FROM {TABLE}".encode())
+                child = subprocess.Popen(command, cwd=ROOT, env=self.env, stdout=subprocess.DEVNULL)
+                while number < kills and child.poll() is None:
+                    if self._changed(connection) > (number + 1) * self.rows // (2 * kills):
+                        child.kill()
+                        outcome.kills += 1
+                        break
+                    time.sleep(0.05)
+                child.wait()
+            outcome.written = self._changed(connection)
+        self._judge(outcome, self._said)
+        return outcome
+
+    def _changed(self, connection: Any) -> int:
+        sql = f"SELECT count(*) FROM {TABLE} JOIN seen USING (id) WHERE {TABLE}.name_encrypted <> seen.name_encrypted"
+        return int(connection.execute(sql.encode()).fetchone()[0])
 
     def _backfill(self, outcome: Outcome, until: int | None = None) -> None:
         """Until it ends by itself, or until so many rows are sealed: then SIGKILL."""
@@ -144,7 +168,7 @@ class Soak:
             file = Path(folder) / "said.json"
             file.write_text(json.dumps(said))
             found = json.loads(self._run("-m", "tests.support.moving_judge", str(file), str(self.rows)))
-        outcome.written = len(said)
+        outcome.written = outcome.written or len(said)
         outcome.lost, outcome.doubled, outcome.left = found["lost"], found["doubled"], found["left"]
 
     def _run(self, *arguments: str) -> str:

@@ -19,5 +19,15 @@ class Command(MovingCommand):
         super().add_arguments(parser)
         parser.add_argument("--every", action="store_true", help="also what the primary configuration wrapped")
 
+        parser.add_argument(
+            "--one-by-one", action="store_true", help="a call for each key: for a proxy without batch-rekey"
+        )
+
     def job(self, group: Group, options: dict[str, Any]) -> Rekeying:
-        return Rekeying(group.table, group.fields, tenant=options["tenant"], every=options["every"])
+        return Rekeying(
+            group.table,
+            group.fields,
+            tenant=options["tenant"],
+            every=options["every"],
+            one_by_one=options["one_by_one"],
+        )

@@ -1,4 +1,4 @@
-"""The commands: the way back, rekeying, what lies where, and what they say and refuse."""
+"""The commands: the way back, what lies where, and what they say and refuse."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from encrypted_fields.core import envelope, protobuf
-from encrypted_fields.core.protocol import WrappedKey
 from encrypted_fields.moving import progress
 from encrypted_fields.moving.decrypting import Decryption
-from encrypted_fields.moving.edek import facts
-from encrypted_fields.moving.rekeying import Rekeying
 from encrypted_fields.moving.table import Table
-from encrypted_fields.testing import MemoryTsp, stored_bytes
+from encrypted_fields.testing import MemoryTsp
 from tests.encrypted_fields.moving.test_encrypt import encryption, old_rows
 from tests.encrypted_fields.moving.test_states import BORN, Deploy, columns
 from tests.sample_app.moving import Mover, member
@@ -63,71 +59,6 @@ def test_the_way_back_leaves_what_the_customer_withdrew(database: str, cmk_tsp: 
     cmk_tsp.revoke("north")
     assert decryption("dual", database).run().left == {"KmsRefused": 1}
     assert columns(database) == [(None, True)]
-
-
-class NewPrimary(MemoryTsp):
-    """The tenant has made its configuration 2 the primary one: new and rekeyed EDEKs carry that number."""
-
-    renewed = False
-
-    def _wrap(self, tenant: str, dek: bytes | None = None) -> WrappedKey:
-        found = super()._wrap(tenant, dek)
-        return WrappedKey(found.dek, self._numbered(found.edek, 2)) if self.renewed else found
-
-    def _unwrap(self, tenant: str, edek: bytes) -> bytearray:
-        return super()._unwrap(tenant, self._numbered(edek, 1))
-
-    @staticmethod
-    def _numbered(edek: bytes, number: int) -> bytes:
-        inner = dict(protobuf.fields(dict(protobuf.fields(edek))[1]))  # type: ignore[arg-type]
-        return protobuf.length(1, protobuf.length(1, inner[1]) + protobuf.varint(2, number))  # type: ignore[arg-type]
-
-
-def test_rekey_changes_wrapped_keys_and_nothing_else(database: str) -> None:
-    with NewPrimary() as tsp:
-        new = Deploy("dual", database)
-        for name in ("a", "b", "c"):
-            new.new(name)
-        before = [stored_bytes(row, "name") for row in new.rows.order_by("id")]
-        tsp.renewed = True
-        new.new("fresh")
-        del tsp.calls[:]
-        fields = [new.model._meta.get_field(name) for name in ("name", "born")]
-        table = Table(new.model, database)
-        done = Rekeying(table, fields).run()
-        # one call a row, whose two values share their key, and one that learns the number of the primary configuration
-        assert (done.found, done.written, done.left) == (6, 6, {})
-        assert sorted(call.route for call in tsp.calls) == ["rekey"] * 3 + ["wrap"]
-        after = [stored_bytes(row, "name") for row in new.rows.order_by("id")][:3]
-        for one, other in zip(before, after, strict=True):
-            old, now = envelope.parse(one or b""), envelope.parse(other or b"")
-            assert (old.sealed, facts(old.edek).config, facts(now.edek).config) == (now.sealed, 1, 2)
-        assert new.names() == ["a", "b", "c", "fresh"]
-        assert Rekeying(table, fields).run().found == 0
-        assert Rekeying(table, fields, every=True).run().written == 8
-        assert new.names() == ["a", "b", "c", "fresh"]
-
-
-def test_rekey_does_not_overwrite_a_writer(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with NewPrimary() as tsp:
-        new = Deploy("dual", database)
-        new.new("a")
-        tsp.renewed = True
-        monkeypatch.setattr(Rekeying, "_about", _disturbing(Rekeying._about, database))
-        done = Rekeying(Table(new.model, database), [new.model._meta.get_field("name")]).run()
-        assert (done.written, done.overtaken) == (0, 0)
-        assert columns(database) == [("a", False)]
-
-
-def _disturbing(original: Any, database: str) -> Any:
-    """A writer between our reading and our writing."""
-
-    def about(self: Any, asked: Any) -> Any:
-        with connections[database].cursor() as cursor:
-            cursor.execute("UPDATE sample_app_member SET name_encrypted = NULL WHERE name_encrypted IS NOT NULL")
-        return original(self, asked)
-
-    return about
 
 
 def test_status_counts_by_state_and_key(database: str, cmk_tsp: MemoryTsp) -> None:
