@@ -25,7 +25,8 @@ from encrypted_fields.fixtures import loaded
 from encrypted_fields.search.capabilities import Capability
 from encrypted_fields.search.column import IndexColumn, add_column, columns_of
 from encrypted_fields.search.lookups import answering
-from encrypted_fields.search.uniqueness import refuse_duplicate
+from encrypted_fields.search.serializers import Once
+from encrypted_fields.search.uniqueness import install as install_uniqueness
 from encrypted_fields.search.writing import Kept
 
 OnLocked = Literal["sentinel", "raise", "omit"]
@@ -111,11 +112,12 @@ class EncryptedField(_Field[_ST, _GT]):
         self.index = list(index)
 
     def contribute_to_class(self, cls: type[models.Model], name: str, **kwargs: Any) -> None:  # type: ignore[override]
-        for cached in ("binding", "index_columns"):
+        for cached in ("binding", "index_columns", "validators"):
             self.__dict__.pop(cached, None)
         self.inner.name = name  # for its error messages
         super().contribute_to_class(cls, name, **kwargs)
         install()
+        install_uniqueness()
         if self.column:  # also over the attribute that an abstract parent left, which knows the wrong model
             setattr(cls, self.attname, SealedAttribute(self))
         for one in self.index:
@@ -158,7 +160,8 @@ class EncryptedField(_Field[_ST, _GT]):
 
     @cached_property
     def validators(self) -> list[Any]:
-        return list(self.inner.validators)
+        found = list(self.inner.validators)
+        return [*found, Once(self)] if hasattr(self, "model") and self.index_columns else found
 
     @cached_property
     def _get_default(self) -> Callable[[], Any]:
@@ -178,10 +181,7 @@ class EncryptedField(_Field[_ST, _GT]):
     def clean(self, value: Any, model_instance: models.Model | None) -> Any:
         if isinstance(value, Locked | Stored):
             return value
-        value = super().clean(value, model_instance)
-        if model_instance is not None:
-            refuse_duplicate(self, value, model_instance)
-        return value
+        return super().clean(value, model_instance)
 
     def to_python(self, value: Any) -> Any:
         value = loaded(value)

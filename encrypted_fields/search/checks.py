@@ -2,7 +2,8 @@
 
 E030 a source is no encrypted field of the model · E031 its type cannot be indexed · E032 sources of several tenants ·
 E033 the index works on text only · E034 two indexes answer the same lookup · E035 a type without an order ·
-E036 (with --database) rows that searches do not find · W031 an order-revealing index
+E036 (with --database) rows that searches do not find · W031 an order-revealing index · W032 a unique constraint over
+an index that a rotation weakens
 """
 
 from __future__ import annotations
@@ -63,9 +64,25 @@ def problems(column: IndexColumn) -> list[checks.CheckMessage]:
             )
         )
     found += _ambiguous(column)
+    if not column.index.unique and _is_constrained(column):
+        found.append(
+            checks.Warning(
+                f"a unique constraint names {column.name}, which holds while one secret is in use: during a rotation "
+                "the database lets a second row with the same value in",
+                hint="Use Unique(), alone or in an IndexColumn over encrypted fields; or silence the check.",
+                obj=column,
+                id="encrypted_fields.W032",
+            )
+        )
     if isinstance(column.index, Ordered):
         found += _order(column, fields)
     return found
+
+
+def _is_constrained(column: IndexColumn) -> bool:
+    meta = column.model._meta
+    constraints = [one.fields for one in meta.constraints if isinstance(one, models.UniqueConstraint)]
+    return any(column.name in names for names in (*meta.unique_together, *constraints))
 
 
 def _order(column: IndexColumn, fields: list[Any]) -> list[checks.CheckMessage]:

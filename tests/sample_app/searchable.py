@@ -65,6 +65,24 @@ class PostIt(Memo):
         app_label = "sample_app"
 
 
+class Bed(models.Model):
+    """Unique in every way that an index allows."""
+
+    tenant_id = models.CharField(max_length=40)
+    ward = models.CharField(max_length=10)
+    code = EncryptedField(models.CharField(max_length=10, null=True, blank=True), index=[Exact()])
+    room = EncryptedField(models.CharField(max_length=10, null=True, blank=True), index=[Exact()])
+    place = EncryptedField(models.IntegerField(null=True, blank=True))
+    spot = IndexColumn(["room", "place"], Unique())
+
+    cmk_tenant_from = "tenant_id"
+
+    class Meta:
+        app_label = "sample_app"
+        unique_together = (("ward", "code_exact_index"),)
+        constraints = (models.UniqueConstraint(fields=["ward", "room_exact_index"], name="a_room_once_a_ward"),)
+
+
 class Payroll(models.Model):
     """What the database may order, and shows the order of."""
 
