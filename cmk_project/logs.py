@@ -14,7 +14,7 @@ from encrypted_fields.core.errors import CmkError
 FIELDS = (
     "event", "vendor", "tenant", "config", "version", "kind", "action", "outcome", "code", "reason", "state",
     "request_id", "ray_id", "requesting_id", "status", "method", "path", "milliseconds", "attempt", "count", "sink",
-    "task",
+    "task", "edek",
 )  # fmt: skip
 _MAX = 2_000
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.chaos.stage import Disturbed, Stage
+from tests.chaos.evidence import Disturbed
+from tests.chaos.stage import Stage
 from tests.support.aws_kms import MODES, OK
 from tests.support.fault_proxy import FaultProxy, Faults
 from tests.support.saas import boot

@@ -13,7 +13,7 @@ from tests.chaos.soak import Outcome
 INVARIANTS = {
     "I1": "a key leaves only within its life after a proof of its tenant's key service",
     "I2": "none leaves after a refusal: 5 s fleet-wide, or one renewal where Redis was away",
-    "I3": "one active leased key a tenant and version, while Redis is there",
+    "I3": "one leased key a tenant, version and 30 days, but for those that a proxy alone named",
     "I4": "every key that left has its event at the log server, once",
     "I5": "no key service is asked for another tenant, no key opens as another's",
     "I6": "no proxy goes back to an older configuration",
@@ -44,6 +44,10 @@ def show(outcome: Outcome, console: Console) -> None:
             f"answers: p50 {cuts[49]:.0f} ms, p99 {cuts[98]:.0f} ms; "
             f"key services were asked {outcome.kms_calls:,} times"
         )
+    console.print(
+        f"leased keys: {verdict.keys:,} wrapped under; {verdict.alone:,} of them left out of I3, because a proxy said that "
+        f"Redis did not answer and that it is alone with them ({verdict.unprovoked:,} while nothing was done to either)"
+    )
     audit = verdict.audit
     console.print(
         f"{audit.released:,} keys released, {audit.events:,} events delivered, {audit.repeats:,} of them more than once"
@@ -54,8 +58,9 @@ def show(outcome: Outcome, console: Console) -> None:
             f"median, {max(outcome.restarts):.1f} s at most"
         )
     console.print(
-        f"in peace again: every tenant opens on every proxy after {outcome.healed:.1f} s, all events delivered after "
-        f"{outcome.drained:.1f} s more"
+        f"in peace again: every tenant opens on every proxy after {outcome.healed:.1f} s, the proxies wrap under one "
+        f"leased key a tenant after {outcome.together:.1f} s more, all events are delivered after {outcome.drained:.1f} s "
+        f"more; judged in {outcome.judged:.1f} s"
     )
     table = Table(box=None)
     for title in ("", "invariant", "looked at", "broken"):

@@ -31,7 +31,9 @@ class Outcome:
     verdict: Verdict
     restarts: list[float]
     healed: float
+    together: float
     drained: float
+    judged: float
     kms_calls: int
     unhealed: list[str] = field(default_factory=list)
 
@@ -56,15 +58,22 @@ def soak(seconds: float, seed: int, *, every: float = EVERY, progress: Callable[
         chaos.end()
         progress(1.0, "peace")
         healed, unhealed = _heals(stage, load.calls)
+        together = _until(lambda: not stage.parted(), _HEAL_SECONDS)
+        unhealed += [f"{name}: its proxies do not wrap under one leased key again" for name in stage.parted()]
         unhealed += [f"the soak itself: {error!r}" for error in chaos.errors]
         calls = load.stop()
         drained = _drains(stage, calls)
-        oracle = Oracle(stage, calls)
+        judging = time.monotonic()
+        oracle = Oracle(stage.evidence(calls))
         verdict = oracle.judge()
+        judged = time.monotonic() - judging
         _all_refuse(stage)
-        oracle.memory()
+        oracle.memory(stage.proxies)
         kms_calls = sum(len(double.log) for double in stage.kms)
-        return Outcome(seed, seconds, chaos.told, calls, verdict, stage.restarts, healed, drained, kms_calls, unhealed)
+        return Outcome(
+            seed, seconds, chaos.told, calls, verdict, stage.restarts, healed, together, drained, judged, kms_calls,
+            unhealed,
+        )  # fmt: skip
     finally:
         stage.stop()
 
@@ -87,14 +96,12 @@ def _heals(stage: Stage, calls: list[Call]) -> tuple[float, list[str]]:
 
 def _drains(stage: Stage, calls: list[Call]) -> float:
     """Seconds until the log servers have every event; what they lack then is I4's to say."""
-    began = time.monotonic()
 
     def arrived() -> bool:
         events = [event for hook in stage.siems for event in list(hook.events)]
         return not balance(calls, [one for one in events if one.get("requesting_id") == "load"]).faults
 
-    _until(arrived, _HEAL_SECONDS, pause=1.0)
-    return time.monotonic() - began
+    return _until(arrived, _HEAL_SECONDS, pause=1.0)
 
 
 def _all_refuse(stage: Stage) -> None:
@@ -106,10 +113,9 @@ def _all_refuse(stage: Stage) -> None:
     _until(lambda: all('"leases":[]' in proxy.get("/leases")[1] for proxy in stage.proxies.values()), 30)
 
 
-def _until(condition: Callable[[], bool], seconds: float, pause: float = 0.1) -> bool:
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
+def _until(condition: Callable[[], bool], seconds: float, pause: float = 0.1) -> float:
+    """Seconds until it was so, at most about `seconds`."""
+    began = time.monotonic()
+    while not condition() and time.monotonic() - began <= seconds:
         time.sleep(pause)
-    return True
+    return time.monotonic() - began

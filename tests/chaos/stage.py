@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shutil
 import signal
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
+from tests.chaos.evidence import PROXIES, TENANTS, WORKERS, Alone, Customer, Disturbed, Evidence, Shift
 from tests.support.aws_kms import AwsKmsDouble, body_for
 from tests.support.fault_proxy import FaultProxy
 from tests.support.feed import FeedServer
@@ -19,45 +24,14 @@ from tests.support.people import document, sealed_record
 from tests.support.processes import Process
 from tests.support.proxy import worker
 from tests.support.redis import Redis
-from tests.support.saas import boot
+from tests.support.saas import Call, boot
 from tests.support.watched import Watched
-from tsp.contract.sealed import Record
 from tsp.contract.tenant import KmsBody, Leasing, SiemBody
+from tsp.leases.cache import ALONE
 
-PROXIES, WORKERS, TENANTS = 3, 2, 20
 _SECRET = "whsec_" + base64.b64encode(b"the signing secret of the soak!!").decode()
 # who wraps directly, and policies from the longest to the shortest
 _POLICIES = (Leasing(True), Leasing(), Leasing(True, 60, 600), Leasing(), Leasing(True, 30, 0))
-
-
-@dataclass(frozen=True, slots=True)
-class Disturbed:
-    """From `began` to `ended` (CLOCK_BOOTTIME) `what` could not do its work: "redis", or a proxy's name."""
-
-    what: str
-    began: float
-    ended: float
-
-
-@dataclass(frozen=True, slots=True)
-class Shift:
-    """A proxy's clocks were moved."""
-
-    proxy: str
-    at: float
-    boot: float
-
-
-@dataclass
-class Customer:
-    """A tenant; `kms` is the number of the double that holds its key, which is named like the tenant."""
-
-    name: str
-    number: int
-    leasing: Leasing
-    kms: int
-    record: Record | None = None
-    version: int = 1
 
 
 @dataclass
@@ -70,6 +44,7 @@ class Stage:
     restarts: list[float] = field(default_factory=list)  # seconds from the start of a killed proxy until it was ready
 
     def __post_init__(self) -> None:
+        self._began, self._walls = time.time(), [0.0]
         self.redis = Redis()
         self.to_redis = FaultProxy(self.redis.port)
         self.kms = [AwsKmsDouble() for _ in range(4)]
@@ -102,7 +77,7 @@ class Stage:
             customer.version += 1
         previous = customer.record.hash if customer.record else ""
         made = document(
-            customer.name, 100 + customer.number, body=self._kms_body(customer), version=customer.version,
+            customer.name, customer.config, body=self._kms_body(customer), version=customer.version,
             previous=previous,
         )  # fmt: skip
         customer.record = sealed_record(made, sequence=len(self.feed.records) + 1)
@@ -137,6 +112,43 @@ class Stage:
     def shift(self, name: str, seconds: float, wall: float) -> None:
         self.proxies[name].shift(boot=seconds, wall=wall)
         self.shifts.append(Shift(name, boot(), seconds))
+        self._walls.append(self.proxies[name].wall_ahead)
+
+    def parted(self) -> list[str]:
+        """Tenants for whom two proxies wrap under different leased keys now, in the same 30 days."""
+        keys: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+        customers = {customer.name: customer for customer in self.customers}
+        for proxy in self.proxies.values():
+            for lease in json.loads(proxy.get("/leases")[1])["leases"]:
+                if lease["wraps"]:
+                    number = customers[lease["tenant"]].epoch(time.time() + proxy.wall_ahead)
+                    keys[lease["tenant"], number].add(lease["key"])
+        return sorted({name for (name, _), found in keys.items() if len(found) > 1})
+
+    def alone(self) -> list[Alone]:
+        """Each time that a proxy said that it wraps under a leased key alone."""
+        ahead = time.time() - boot()
+        return [
+            Alone(name, datetime.fromisoformat(said["time"]).timestamp() - ahead, said["tenant"], said["edek"])
+            for name, proxy in self.proxies.items()
+            for line in proxy.process.output().splitlines()
+            if ALONE in line and (said := json.loads(line))
+        ]
+
+    def evidence(self, calls: Sequence[Call]) -> Evidence:
+        """All of it, when the load has ended."""
+        return Evidence(
+            calls=calls,
+            asked=[one for double in self.kms for one in list(double.log)],
+            customers=self.customers,
+            ports={proxy.port: name for name, proxy in self.proxies.items()},
+            walls=(self._began + min(self._walls), time.time() + max(self._walls)),
+            events=[event for hook in self.siems for event in list(hook.events)],
+            reports=list(self.feed.reports),
+            shifts=list(self.shifts),
+            disturbed=list(self.disturbed),
+            alone=self.alone(),
+        )
 
     def stop(self) -> None:
         for at in range(len(self.workers)):

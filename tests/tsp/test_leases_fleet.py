@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from encrypted_fields.core.errors import KmsRefused
+from encrypted_fields.core.errors import KmsRefused, KmsUnreachable
+from tests.support.fault_proxy import FaultProxy, Faults, fault_proxy
 from tests.tsp.doubles import VENDOR, ManualClock, MemoryTrail, World, call, request, world
 from tsp.contract import events
 from tsp.contract.tenant import Leasing
@@ -259,6 +260,91 @@ async def test_redis_holds_no_key(redis: Redis, two: tuple[World, World]) -> Non
         for secret in (lek, lek.hex().encode(), answer["dek"].encode()):
             assert secret not in dump
             assert secret not in name
+
+
+@pytest.fixture
+async def parted(redis_url: str, tmp_path: Path) -> AsyncIterator[tuple[FaultProxy, Redis, World, World]]:
+    """The network to Redis, and two proxies that each agreed on a leased key with itself while it was broken."""
+    clock = ManualClock()
+    with fault_proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as network:
+        client = Redis.from_url(redis_url.replace(str(network.to), str(network.port)), socket_timeout=2.0)
+        first = _proxy(client, tmp_path / "one", clock)
+        second = _proxy(client, tmp_path / "two", clock, first)
+        with network.told(Faults(reset=True)):
+            for made in (first, second):
+                await wrap(made)
+        yield network, client, first, second
+        for made in (first, second):
+            await made.plane.renewal.settled()
+            await made.plane.leases.journal.drained()
+            made.plane.close()
+        await client.aclose()
+
+
+def active(made: World) -> Lease:
+    [state] = made.plane.leases.states.values()
+    assert state.active is not None
+    return state.active
+
+
+async def rounds(*proxies: World) -> None:
+    """A minute of them; each proxy alone, one after the other, so that both have looked."""
+    for made in proxies * 4:
+        made.clock.advance(15)
+        await tick(made)
+
+
+async def test_who_agreed_alone_is_back_with_the_fleet_when_redis_answers(
+    parted: tuple[FaultProxy, Redis, World, World],
+) -> None:
+    """House decision 3, R-27: one active key again, by itself; what was wrapped meanwhile opens on both."""
+    _, _, *two = parted
+    answers = [await wrap(made) for made in two]
+    assert len({active(made).digest for made in two}) == 2
+    await rounds(*two)
+    assert len({active(made).digest for made in two}) == 1
+    for made in two:
+        for answer in answers:
+            body = request(encryptedDocumentKey=answer.json()["edek"])
+            opened = await call(made.plane.app, "document/unwrap", body)
+            assert opened.json() == {"dek": answer.json()["dek"]}
+
+
+async def test_as_long_as_redis_is_silent_each_keeps_its_own(parted: tuple[FaultProxy, Redis, World, World]) -> None:
+    """R-9: nobody waits, no key is made again and again."""
+    network, _, *two = parted
+    before = [active(made) for made in two]
+    with network.told(Faults(reset=True)):
+        await rounds(*two)
+    assert [active(made) for made in two] == before
+
+
+async def test_a_forged_agreement_does_not_part_a_fleet_that_comes_together(
+    parted: tuple[FaultProxy, Redis, World, World],
+) -> None:
+    """T-9: what this key service did not make is replaced by what it did."""
+    _, client, *two = parted
+    [slot] = (one.alone for one in two[0].plane.leases.states.values())
+    await client.set(f"cmk:elek:{slot}", os.urandom(100))
+    await rounds(*two)
+    assert len({active(made).digest for made in two}) == 1
+    assert await client.get(f"cmk:elek:{slot}") == active(two[0]).elek
+
+
+async def test_a_key_service_that_is_away_keeps_nobody_from_wrapping(
+    parted: tuple[FaultProxy, Redis, World, World],
+) -> None:
+    """R-2: the fleet's key cannot be proved now, so the proxy's own goes on until it can."""
+    _, _, *two = parted
+    await rounds(two[0])
+    own, kms = active(two[1]), two[1].kms().adapter
+    kms.failure = KmsUnreachable()
+    await rounds(two[1])
+    assert active(two[1]) is own
+    assert (await wrap(two[1])).status == 200
+    kms.failure = None
+    await rounds(two[1])
+    assert active(two[1]).digest == active(two[0]).digest
 
 
 async def test_without_redis_keys_are_served_and_renewed(redis_url: str, tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ class Agreement(Protocol):
         """Put `elek` where `instead_of` is now; what stands there afterwards: `elek`, or that of a faster one."""
         ...
 
+    def alone(self, slot: str) -> bool:
+        """Whether the last answer for `slot` was this process's own, because the others could not be asked."""
+        ...
+
 
 class FileAgreement:
     """For a proxy without Redis: one small file a slot, so that a restart goes on with the same leased key."""
@@ -58,6 +62,9 @@ class FileAgreement:
             finally:
                 os.unlink(name)
             return await self.find(slot) or elek
+
+    def alone(self, slot: str) -> bool:
+        return False
 
     def _path(self, slot: str) -> Path:
         return self._folder / (sha256(slot.encode()).hexdigest() + ".elek")

@@ -41,34 +41,43 @@ return {string.format('%.6f', present), redis.call('ZRANGEBYSCORE', KEYS[1], sin
 """
 
 
-ALONE = "redis does not answer, so the active leased key is agreed in this process alone"
-
-
 class RedisAgreement:
-    """The agreement of a fleet. When Redis does not answer, each process goes on with what it agreed with itself."""
+    """The agreement of a fleet. When Redis does not answer, a process goes on with what it knows: what the fleet agreed
+    on, or else a key that it agreed with itself and is `alone` with, until `tsp.leases.rejoin` has asked again.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._own: dict[str, bytes] = {}
+        self._known: dict[str, bytes] = {}
+        self._alone: set[str] = set()
 
     async def find(self, slot: str) -> bytes | None:
         try:
             found = await self._redis.get(f"cmk:elek:{slot}")
         except (RedisError, OSError):
-            _log.warning(ALONE)
-            return self._own.get(slot)
-        return _bytes(found)[:MAX_ELEK] if found else None
+            return self._known.get(slot)
+        if not found:
+            return None
+        self._alone.discard(slot)
+        self._known[slot] = _bytes(found)[:MAX_ELEK]
+        return self._known[slot]
 
     async def settle(self, slot: str, elek: bytes, instead_of: bytes | None) -> bytes:
         try:
             keep = 2 * EPOCH_SECONDS
             found: object = await self._redis.eval(_SWAP, 1, f"cmk:elek:{slot}", elek, instead_of or b"", keep)
         except (RedisError, OSError):
-            _log.warning(ALONE)
-            own = self._own.get(slot)
-            found = own if own and own != instead_of else elek
-        self._own[slot] = _bytes(found)
-        return self._own[slot]
+            known = self._known.get(slot)
+            found = known if known and known != instead_of else elek
+            if found != known:
+                self._alone.add(slot)
+        else:
+            self._alone.discard(slot)
+        self._known[slot] = _bytes(found)
+        return self._known[slot]
+
+    def alone(self, slot: str) -> bool:
+        return slot in self._alone
 
 
 class Board:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -31,7 +32,9 @@ from tsp.ports import Kms, Tenant
 WAIT_SECONDS = 10.0
 REFUSED_SECONDS = 1.0  # after a refusal the key service is asked again at most once in this time
 CONCURRENT = 20  # key service calls for leases, so that a restart does not flood anyone (R-28)
+ALONE = "redis does not answer, so the active leased key is agreed in this process alone"
 MOST = 1024  # leased keys of one tenant key at a time; the one that is longest unused goes
+_log = logging.getLogger(__name__)
 
 
 class KeyState:
@@ -41,17 +44,9 @@ class KeyState:
     """
 
     __slots__ = (
-        "active",
-        "active_until",
-        "calls",
-        "elek",
-        "generation",
-        "leases",
-        "probe",
-        "refused",
-        "tenant",
+        "active", "active_until", "alone", "calls", "elek", "generation", "leases", "probe", "refused", "tenant",
         "version",
-    )
+    )  # fmt: skip
 
     def __init__(self, tenant: str) -> None:
         self.tenant = tenant
@@ -60,6 +55,7 @@ class KeyState:
         self.leases: dict[bytes, Lease] = {}
         self.active: Lease | None = None
         self.active_until = 0.0
+        self.alone = ""  # the slot whose key is ours alone while Redis does not answer (tsp.leases.rejoin)
         self.version = 0
         self.elek: bytes | None = None  # the last one that was active: what a refused tenant key is probed with
         self.refused: float | None = None  # boot seconds of the last refusal, None while access is given
@@ -75,7 +71,7 @@ class Leases:
         self.journal = journal
         self.on_refusal: Callable[[Place], None] | None = None
         self._gate = gate
-        self._agreement = agreement
+        self.agreement = agreement
         self._slots = asyncio.Semaphore(CONCURRENT)
         self._flights: dict[Any, asyncio.Task[Lease]] = {}
 
@@ -179,7 +175,7 @@ class Leases:
         place = f"{tenant.vendor}:{tenant.name}:{kms.config}:{kms.version}"
         number, ends = epoch(place, self.clock.wall())
         slot = f"{place}:{number}"
-        agreed = await self._agreement.find(slot)
+        agreed = await self.agreement.find(slot)
         lease = None
         if agreed is not None:
             # What the agreement holds is a hint: an ELEK that this key service did not make is replaced.
@@ -187,11 +183,15 @@ class Leases:
                 lease = await self._adopt(tenant, kms, agreed)
         if lease is None:
             own = lease = await self._create(tenant, kms)
-            winner = await self._agreement.settle(slot, own.elek, agreed)
+            winner = await self.agreement.settle(slot, own.elek, agreed)
             if winner != own.elek:
                 lease = await self._adopt(tenant, kms, winner)
                 self.drop(state, own)
         state.active, state.elek, state.version, state.active_until = lease, lease.elek, kms.version, ends
+        state.alone = slot if self.agreement.alone(slot) else ""
+        if state.alone:
+            mark = {"tenant": tenant.name, "config": kms.config, "edek": lease.digest[:8].hex()}
+            _log.warning(ALONE, extra=mark)
         return lease
 
     async def _adopt(self, tenant: Tenant, kms: Kms, elek: bytes) -> Lease:

@@ -22,10 +22,12 @@ from tsp.gate import Place
 from tsp.leases import proofs
 from tsp.leases.cache import KeyState, Leases
 from tsp.leases.lease import FALLBACK_SECONDS, IDLE_SECONDS, Lease, Moment, life
+from tsp.leases.rejoin import rejoin
 from tsp.ports import Directory, Kms, Tenant
 
 TICK_SECONDS = 0.5
 PROBE_SECONDS = 300.0
+REJOIN_SECONDS = 30.0
 _REVERIFY_SECONDS = 2.0  # hints are free to forge, so they cause no more than one call in this time
 _LOOK_SECONDS = 2.0
 _log = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ class Renewal:
         self._verified: dict[Place, float] = {}
         self._hints: set[Place] = set()
         self._hearing: asyncio.Task[None] | None = None
+        self._rejoining: asyncio.Task[None] | None = None
+        self._rejoin = 0.0
         leases.on_refusal = self._tell
 
     async def run(self) -> None:
@@ -72,6 +76,9 @@ class Renewal:
             self._state(name, config, state, now)
         if self._board is not None and (self._hearing is None or self._hearing.done()):
             self._hearing = self._start(self._hear(self._board))
+        if now.boot >= self._rejoin and (self._rejoining is None or self._rejoining.done()):
+            self._rejoin = now.boot + REJOIN_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
+            self._rejoining = self._start(self._together())
 
     async def settled(self) -> None:
         """Until all that is on its way has come back."""
@@ -87,6 +94,19 @@ class Renewal:
             _log.exception("the notices of the fleet could not be heard")
         for place in list(self._hints):
             self._look(place, self._leases.now())
+
+    async def _together(self) -> None:
+        """Who agreed on a leased key with itself asks the fleet, one key after the other, until Redis is silent."""
+        for (name, config), state in list(self._leases.states.items()):
+            if not state.alone:
+                continue
+            try:
+                tenant = self._directory.tenant(name)
+                answered = await rejoin(self._leases, tenant, tenant.kms_for(config), state)
+            except CmkError:
+                continue  # its own serves on; the next round asks again
+            if not answered:
+                return
 
     def _state(self, name: str, config: int, state: KeyState, now: Moment) -> None:
         try:
