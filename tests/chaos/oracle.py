@@ -90,9 +90,7 @@ class Oracle:
         self._words = {place: Words(found) for place, found in words.items()}
         names = set(evidence.ports.values())
         self._jumps = {name: Jumps(one for one in evidence.shifts if one.proxy == name) for name in names}
-        self._spans = {
-            what: Spans(one for one in evidence.disturbed if one.what == what) for what in names | {"redis"}
-        }
+        self._spans = {what: Spans(one for one in evidence.disturbed if one.what == what) for what in names | {"redis"}}
 
     def judge(self) -> Verdict:
         self._proved_before_released()
@@ -145,7 +143,7 @@ class Oracle:
 
     def _one_active_key(self) -> None:
         """I3: what the fleet wrapped under. A proxy that Redis does not answer goes on with a key of its own, and says
-        which (docs/adr/0022): that very key is left out, nothing else is.
+        which (docs/adr/0003): that very key is left out, nothing else is.
         """
         used: defaultdict[str, set[str]] = defaultdict(set)
         for one in self._released:

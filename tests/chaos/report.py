@@ -45,8 +45,9 @@ def show(outcome: Outcome, console: Console) -> None:
             f"key services were asked {outcome.kms_calls:,} times"
         )
     console.print(
-        f"leased keys: {verdict.keys:,} wrapped under; {verdict.alone:,} of them left out of I3, because a proxy said that "
-        f"Redis did not answer and that it is alone with them ({verdict.unprovoked:,} while nothing was done to either)"
+        f"{verdict.keys:,} leased keys were wrapped under. I3 leaves out {verdict.alone:,} of them: a proxy that Redis "
+        "does not answer goes on with a key of its own until Redis is back (ADR 3), and has named these in its log "
+        f"({verdict.unprovoked:,} while nothing was done to Redis or to it)"
     )
     audit = verdict.audit
     console.print(
@@ -58,9 +59,9 @@ def show(outcome: Outcome, console: Console) -> None:
             f"median, {max(outcome.restarts):.1f} s at most"
         )
     console.print(
-        f"in peace again: every tenant opens on every proxy after {outcome.healed:.1f} s, the proxies wrap under one "
-        f"leased key a tenant after {outcome.together:.1f} s more, all events are delivered after {outcome.drained:.1f} s "
-        f"more; judged in {outcome.judged:.1f} s"
+        f"in peace again: every tenant opens on every proxy after {outcome.healed:.1f} s, the proxies wrap under "
+        f"one leased key a tenant after {outcome.together:.1f} s more, all events are delivered after "
+        f"{outcome.drained:.1f} s more; judged in {outcome.judged:.1f} s"
     )
     table = Table(box=None)
     for title in ("", "invariant", "looked at", "broken"):

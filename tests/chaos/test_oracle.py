@@ -331,7 +331,9 @@ def test_i5_the_trial_of_a_configuration_must_not_open(history: History) -> None
 
 
 def test_i5_a_key_that_opened_as_another_tenants(history: History) -> None:
-    opened = Call("foreign", 8001, "another tenant's", DIRECT.name, NOW + 5, NOW + 6, 200, 0, 1, (), (history.row.edek,))
+    opened = Call(
+        "foreign", 8001, "another tenant's", DIRECT.name, NOW + 5, NOW + 6, 200, 0, 1, (), (history.row.edek,)
+    )
     history.calls.append(opened)
     assert set(history.broken()) == {"I4", "I5"}  # such a key has no event that could be right, either
 

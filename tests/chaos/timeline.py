@@ -45,7 +45,9 @@ class Words:
             self._first_no.append(first_no)
 
     def first_no(self, until: float) -> float | None:
-        """The first no that was answered after the last yes, of all that came by `until`; None if the last word is yes."""
+        """The first no after the last yes, of all that came by `until`: when it was answered. None if the last word was
+        yes.
+        """
         at = bisect_right(self._came, until)
         return self._first_no[at - 1] if at else None
 
