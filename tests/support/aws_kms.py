@@ -62,6 +62,8 @@ class AwsKmsDouble:
     def __init__(self) -> None:
         self.log: list[Asked] = []
         self.most: dict[str, int] = {}  # by key, how many calls were in it at the same time at most
+        self.busiest = 0  # the same of all keys together
+        self.delay = 0.0  # seconds that every call takes
         self.expired: set[str] = set()
         self._modes: dict[str, str] = {}
         self._keys: dict[str, tuple[bytes, ValueKey]] = {}
@@ -111,24 +113,32 @@ class AwsKmsDouble:
     def _answer(self, handler: BaseHTTPRequestHandler, operation: str, body: dict[str, Any]) -> None:
         context = body.get("EncryptionContext") or {}
         key, came = str(body["KeyId"]).rpartition("/")[2], _boot()
-        with self._lock:
-            self._inside[key] = self._inside.get(key, 0) + 1
-            self.most[key] = max(self.most.get(key, 0), self._inside[key])
-        try:
+        with self._counted(key):  # until the reply leaves: who has it may ask again at once
             mode = EXPIRED if self._expired(handler) else self.mode(key)
+            if self.delay:
+                time.sleep(self.delay)
             status, reply, blob, plain = self._reply(mode, key, operation, body)
             if mode == HANG:
                 self._hang(handler.connection)
             self.log.append(Asked(key, operation, came, _boot(), mode, status == 200, blob, plain, context))
-            if mode in (CUT, HANG):
-                handler.close_connection = True
-                handler.connection.shutdown(socket.SHUT_RDWR)
-                return
-            handler.send_response(status)
-            handler.send_header("Content-Type", "application/x-amz-json-1.1")
-            handler.send_header("Content-Length", str(len(reply)))
-            handler.end_headers()
-            handler.wfile.write(reply)
+        if mode in (CUT, HANG):
+            handler.close_connection = True
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            return
+        handler.send_response(status)
+        handler.send_header("Content-Type", "application/x-amz-json-1.1")
+        handler.send_header("Content-Length", str(len(reply)))
+        handler.end_headers()
+        handler.wfile.write(reply)
+
+    @contextmanager
+    def _counted(self, key: str) -> Iterator[None]:
+        with self._lock:
+            self._inside[key] = self._inside.get(key, 0) + 1
+            self.most[key] = max(self.most.get(key, 0), self._inside[key])
+            self.busiest = max(self.busiest, sum(self._inside.values()))
+        try:
+            yield
         finally:
             with self._lock:
                 self._inside[key] -= 1

@@ -1,14 +1,19 @@
-"""Fixtures of the proxy's tests: a data plane in memory, in direct and in leased mode."""
+"""Fixtures of the proxy's tests: a data plane in memory; what a process of its own is fed with and ships to."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.feed import FeedServer
+from tests.support.hec import HOOK_SECRET, Hook
+from tests.support.people import NORTH, SOUTH, document, sealed_record
+from tests.support.redis import Redis
 from tests.tsp.doubles import World, world
-from tsp.contract.tenant import Leasing
+from tsp.contract.tenant import Leasing, SiemBody
+from tsp.kms.local import create_key_file
 
 
 @pytest.fixture
@@ -34,3 +39,34 @@ async def _end(made: World) -> None:
     await made.plane.renewal.settled()
     await made.plane.leases.journal.drained()
     made.plane.close()
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """The log server of all tenants."""
+    found = Hook(HOOK_SECRET)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def feed(hook: Hook, tmp_path: Path) -> Iterator[FeedServer]:
+    """North is leased, south direct; each with a key file and the log server."""
+    found = FeedServer()
+    for at, name in enumerate((NORTH, SOUTH)):
+        create_key_file(tmp_path / name)
+        body = SiemBody("webhook", {"url": hook.url + "/cmk", "secret": HOOK_SECRET})
+        kms = document(name, 10 + at, key_file=tmp_path / name, leased=name == NORTH)
+        found.records += [
+            sealed_record(kms, sequence=2 * at + 1),
+            sealed_record(document(name, 20 + at, body=body), sequence=2 * at + 2),
+        ]
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    found = Redis()
+    yield found
+    found.stop()

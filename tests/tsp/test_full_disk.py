@@ -14,29 +14,21 @@ from typing import Any
 import pytest
 
 from tests.support.feed import FeedServer
-from tests.support.hec import Hook
+from tests.support.hec import HOOK_SECRET, Hook
 from tests.support.ledger import balance
 from tests.support.people import NORTH, document, sealed_record
 from tests.support.proxy import Proxy
 from tests.support.saas import Saas
 from tests.tsp.doubles import request
-from tests.tsp.test_kill_series import SECRET
 from tsp.contract.tenant import SiemBody
 from tsp.kms.local import create_key_file
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    found = Hook(SECRET)
-    yield found
-    found.stop()
 
 
 @pytest.fixture
 def proxy(hook: Hook, tmp_path: Path) -> Iterator[Proxy]:
     create_key_file(tmp_path / "key")
     feed = FeedServer()
-    siem = SiemBody("webhook", {"url": hook.url + "/cmk", "secret": SECRET})
+    siem = SiemBody("webhook", {"url": hook.url + "/cmk", "secret": HOOK_SECRET})
     feed.records = [
         sealed_record(document(NORTH, 1, key_file=tmp_path / "key", leased=True), sequence=1),
         sealed_record(document(NORTH, 2, body=siem), sequence=2),

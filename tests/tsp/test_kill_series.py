@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,41 +11,14 @@ import pytest
 from tests.support.feed import FeedServer
 from tests.support.hec import Hook
 from tests.support.ledger import Balance, balance
-from tests.support.people import NORTH, SOUTH, document, sealed_record
+from tests.support.people import NORTH, SOUTH
 from tests.support.proxy import Proxy, worker
 from tests.support.redis import Redis
 from tests.support.saas import Call, Saas
-from tsp.contract.tenant import SiemBody
-from tsp.kms.local import create_key_file
 
 KILLS = 20
-SECRET = "whsec_" + base64.b64encode(b"the signing secret of the series").decode()
 
 pytestmark = pytest.mark.timeout(400)
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    """Both tenants' log server."""
-    found = Hook(SECRET)
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def feed(hook: Hook, tmp_path: Path) -> Iterator[FeedServer]:
-    """North is leased, south direct."""
-    found = FeedServer()
-    for at, name in enumerate((NORTH, SOUTH)):
-        create_key_file(tmp_path / name)
-        body = SiemBody("webhook", {"url": hook.url + "/cmk", "secret": SECRET})
-        kms = document(name, 10 + at, key_file=tmp_path / name, leased=name == NORTH)
-        found.records += [
-            sealed_record(kms, sequence=2 * at + 1),
-            sealed_record(document(name, 20 + at, body=body), sequence=2 * at + 2),
-        ]
-    yield found
-    found.stop()
 
 
 def _await(condition: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -86,13 +58,6 @@ def test_twenty_kills_of_the_proxy_lose_and_double_no_event(feed: FeedServer, ho
     assert found.released > 20 * KILLS
     assert min(took) < 5.0  # each of them on a machine that does nothing else
     assert sum(call.status == 0 for call in calls) >= KILLS / 2  # it was killed while it worked
-
-
-@pytest.fixture
-def redis() -> Iterator[Redis]:
-    found = Redis()
-    yield found
-    found.stop()
 
 
 def test_twenty_kills_of_redis_lose_and_double_no_event(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 import urllib.error
@@ -18,16 +17,13 @@ from tests.support.feed import FeedServer
 from tests.support.fleet import API_KEY, Fleet
 from tests.support.hec import Hook
 from tests.support.ledger import balance
-from tests.support.people import NORTH, SOUTH, document, sealed_record
+from tests.support.people import NORTH, SOUTH
 from tests.support.postgres import Postgres
 from tests.support.proxy import Proxy, worker
 from tests.support.redis import Redis
 from tests.support.saas import Saas
 from tests.tsp.doubles import request
-from tsp.contract.tenant import SiemBody
-from tsp.kms.local import create_key_file
 
-SECRET = "whsec_" + base64.b64encode(b"the signing secret of a network!").decode()
 FAULTS = {
     "latency": Faults(latency=0.05),
     "bandwidth": Faults(bandwidth=20_000),
@@ -40,29 +36,6 @@ FAULTS = {
 }
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    found = Hook(SECRET)
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def feed(hook: Hook, tmp_path: Path) -> Iterator[FeedServer]:
-    """North is leased, south direct."""
-    found = FeedServer()
-    for at, name in enumerate((NORTH, SOUTH)):
-        create_key_file(tmp_path / name)
-        body = SiemBody("webhook", {"url": hook.url + "/cmk", "secret": SECRET})
-        kms = document(name, 10 + at, key_file=tmp_path / name, leased=name == NORTH)
-        found.records += [
-            sealed_record(kms, sequence=2 * at + 1),
-            sealed_record(document(name, 20 + at, body=body), sequence=2 * at + 2),
-        ]
-    yield found
-    found.stop()
 
 
 def test_every_fault_between_proxy_and_redis_is_the_callers_no_concern(
