@@ -1,6 +1,6 @@
 """Five hundred leased tenants ask a proxy at once that was just killed and started: few calls, and all warm soon. R-28.
 
-`make test ARGS="-s tests/tsp/test_restart_herd.py"` prints the figures. The same in virtual time, with a key service that
+`make test ARGS="-s tests/tsp/test_restart_herd.py"` prints the figures. In virtual time, with a key service that
 hangs among them, is in `leases/test_herd.py`.
 """
 
