@@ -97,7 +97,11 @@ class Leases:
     async def for_unwrap(self, tenant: Tenant, kms: Kms, elek: bytes, digest: bytes) -> Lease:
         """The lease of the ELEK that an EDEK carries, whichever proxy made it."""
         lease = self.to_unwrap(self.state(tenant.name, kms.config), digest, self.now())
-        return lease if lease is not None else await self.prove(tenant, kms, elek, digest)
+        if lease is None:
+            lease = await self.prove(tenant, kms, elek, digest)
+            if not lease.usable(self.now()):  # the machine slept while that proof, begun for others, was on its way
+                lease = await self.prove(tenant, kms, elek, digest)
+        return lease
 
     def to_wrap(self, state: KeyState, kms: Kms, now: Moment) -> Lease | None:
         """The active lease if it is in hand and usable: what most requests need wait for nothing to get."""

@@ -190,6 +190,29 @@ def test_a_machine_that_slept_does_not_wake_with_an_old_key(worlds: Worlds, way:
     world.state_is_sound()
 
 
+@pytest.mark.parametrize("ask", ["unwrap", "wrap"])
+def test_who_asks_a_machine_that_slept_in_the_middle_of_a_proof_gets_a_key(worlds: Worlds, ask: str) -> None:
+    """R-26: the proof on its way is as old as the sleep, so it is asked for once more; two calls for all who wait."""
+    world = worlds()
+    issued, proxy = _issue(world), world.proxies[0]
+    world.kms.delay["north"] = 1.5
+    world.do(world.renew(proxy, "north"))
+    before = len(world.kms.log)
+    world.loop.spend(0.5)
+    assert len(world.kms.log) - before <= 1  # the renewal, which is on its way
+    world.suspend(86_400.0)
+
+    async def storm() -> list[Any]:
+        many = [world.unwrap(proxy, issued) if ask == "unwrap" else world.wrap(proxy, "north") for _ in range(100)]
+        return await asyncio.gather(*many)
+
+    outcomes = world.do(storm())
+    assert not [one for one in outcomes if isinstance(one, CmkError)]
+    assert [call.operation for call in world.kms.log[-2:]] == ["unwrap", "unwrap"]
+    assert len(world.kms.log) - before <= 2
+    world.state_is_sound()
+
+
 def test_a_suspended_machine_counts_its_sleep_also_when_the_wall_clock_was_set_back(worlds: Worlds) -> None:
     """R-26: both at once; CLOCK_MONOTONIC would have seen nothing, and the wall clock neither."""
     world = worlds()
