@@ -118,6 +118,7 @@ async def _measure(kind: str, seconds: float) -> None:
         bodies["batch-unwrap"] = body(edeks={name: one["edek"] for name, one in many.items()})
         bodies["echo"] = bodies["wrap"]
         measured = Inside(Echo(len(wrapped))) if kind == "echo" else proxy
+        listen.settle()
         print("ready", flush=True)
         sys.stdin.readline()
         clock, processor = await measured.per_second(kind, bodies[kind], seconds)

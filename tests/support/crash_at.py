@@ -1,7 +1,7 @@
 """Runs a program and kills it, as SIGKILL does, when it comes by a named place for the n-th time. Q-9.
 
-The program is unchanged: Python itself tells which function is called. `CMK_CRASH_AT=fdatasync:return:3` is the third
-time that `os.fdatasync` has returned; `send:call:5@httptools_impl.py` the fifth call of a `send` in that file.
+The program is unchanged: Python itself tells which function is called. `CMK_CRASH_AT=pwrite:return:3` is the third
+time that `os.pwrite` has returned; `send:call:5@httptools_impl.py` the fifth call of a `send` in that file.
 """
 
 from __future__ import annotations

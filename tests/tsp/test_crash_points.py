@@ -20,8 +20,7 @@ from tests.support.saas import Saas
 LAUNCHER = ("-m", "tests.support.crash_at")
 SPOOL = {
     "before the spool's write": "pwrite:call:40",
-    "written, not on disk": "fdatasync:call:40",
-    "on disk, not said": "fdatasync:return:40",
+    "on disk, not said": "pwrite:return:40",
     "before the reply": "send:call:60@httptools_impl.py",
     "before it is shipped": "send:call:5@webhook.py",
     "shipped, not acknowledged": "send:return:5@webhook.py",

@@ -33,8 +33,10 @@ class Room:
     def take(self, queue: str, size: int) -> None:
         self._move(queue, 1, size)
 
-    def give(self, queue: str, size: int) -> None:
-        self._move(queue, -1, -size)
+    def give(self, queue: str, size: int, count: int = 1) -> None:
+        """Take `count` events of `size` bytes together out again."""
+        if count:
+            self._move(queue, -count, -size)
 
     def _move(self, queue: str, count: int, size: int) -> None:
         held = self._held.get(queue, (0, 0))

@@ -80,11 +80,14 @@ class SpoolTrail:
     async def read(self, queue: str, count: int) -> list[Entry]:
         return [Entry(key, events.load(body)) for key, body in self._store.read(queue, count)]
 
+    def lines(self, queue: str, count: int) -> list[tuple[Key, bytes]]:
+        """Like `read`, each event still the line of JSON that it is on disk."""
+        return list(self._store.read(queue, count))
+
     async def ack(self, queue: str, keys: Collection[Key]) -> None:
-        lengths = self._store.forget(queue, [key for key in keys if isinstance(key, int)])
+        count, size = self._store.forget(queue, [key for key in keys if isinstance(key, int)])
         with self._lock:
-            for length in lengths:
-                self._room.give(queue, length)
+            self._room.give(queue, size, count)
             self._tell_dropped()
 
     async def bury(self, queue: str, entry: Entry, reason: str) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
-from tsp.audit.segments import Segment, body_offset, existing, frame, number
+from tsp.audit.segments import Segment, existing, frame, number
 
+_AHEAD = 16_384  # bytes; a queue's events mostly lie side by side, so some forty come with one read
+_32 = 0xFFFF_FFFF
 _log = logging.getLogger("tsp.audit.spool")
 
 
-class _Place(NamedTuple):
-    segment: Segment
-    at: int
-    length: int
+def _place(segment: int, at: int, length: int) -> int:
+    """Where a body lies. One number: 100,000 objects that wait would be walked by each full garbage collection."""
+    return segment << 64 | at << 32 | length
 
 
 class Store:
@@ -29,15 +29,14 @@ class Store:
     def __init__(self, folder: Path, *, max_bytes: int, segment_bytes: int) -> None:
         self._folder, self._max_bytes, self._segment_bytes = folder, max_bytes, segment_bytes
         self._lock = threading.Lock()
-        self._queues: dict[str, dict[int, _Place]] = {}
-        self._segments: deque[Segment] = deque()
+        self._queues: dict[str, dict[int, int]] = {}  # by queue the places, numbered in the order of their arrival
+        self._segments: dict[int, Segment] = {}  # by their numbers, the oldest first
         self._active: Segment | None = None  # the one that is written to; never one that an earlier process wrote
         self._last = 0
         for path in existing(folder):
-            segment = Segment(path)
-            self._segments.append(segment)
+            segment = self._segments[number(path)] = Segment(path)
             for found in segment.scan():
-                self._index(found.queue, _Place(segment, found.at, found.length))
+                self._index(segment, found.queue, _place(number(path), found.at, found.length))
             self._delete_if_empty(segment)
 
     def append(self, frames: Sequence[tuple[str, bytes]]) -> None:
@@ -53,10 +52,11 @@ class Store:
                 if old is not None:
                     self._delete_if_empty(old)
             raise
+        here = number(segment.path)
         with self._lock:
             for (queue, body), whole in zip(frames, data, strict=True):
-                self._index(queue, _Place(segment, at + body_offset(queue), len(body)))
-                at += len(whole)
+                at += len(whole)  # a frame ends with its body
+                self._index(segment, queue, _place(here, at - len(body), len(body)))
         self._tidy()
 
     def queues(self) -> list[str]:
@@ -66,74 +66,87 @@ class Store:
     def read(self, queue: str, count: int) -> list[tuple[int, bytes]]:
         """The oldest `count` bodies with their numbers."""
         with self._lock:
-            places = [item for item, _ in zip(self._queues.get(queue, {}).items(), range(count), strict=False)]
-            return [(key, place.segment.read(place.at, place.length)) for key, place in places]
+            found = list(islice(self._queues.get(queue, {}).items(), count))
+            bodies = self._bodies([place for _, place in found])
+            return [(key, body) for (key, _), body in zip(found, bodies, strict=True)]
 
     def oldest(self) -> bytes | None:
         """The body that has waited longest, of all queues."""
         with self._lock:
             first = min(((next(iter(places)), queue) for queue, places in self._queues.items()), default=None)
-            if first is None:
-                return None
-            place = self._queues[first[1]][first[0]]
-            return place.segment.read(place.at, place.length)
+            return None if first is None else self._bodies([self._queues[first[1]][first[0]]])[0]
 
-    def forget(self, queue: str, keys: Sequence[int]) -> list[int]:
-        """Drop those of `keys` that are there: the lengths of their bodies."""
+    def forget(self, queue: str, keys: Sequence[int]) -> tuple[int, int]:
+        """Drop those of `keys` that are there: how many they were, and the length of their bodies together."""
         with self._lock:
             places = self._queues.get(queue, {})
             gone = [places.pop(key) for key in keys if key in places]
             if not places:
                 self._queues.pop(queue, None)
-            touched: dict[Segment, list[int]] = {}
+            touched: dict[int, list[int]] = {}
             for place in gone:
-                touched.setdefault(place.segment, []).append(place.at)
-            for segment, offsets in touched.items():
+                touched.setdefault(place >> 64, []).append(place >> 32 & _32)
+            for name, offsets in touched.items():
+                segment = self._segments[name]
                 segment.live -= len(offsets)
                 if not self._delete_if_empty(segment):
                     segment.ack(offsets)
-            return [place.length for place in gone]
+            return len(gone), sum([place & _32 for place in gone])
 
     def sizes(self) -> list[tuple[str, int]]:
         """Queue and length of everything that is live."""
         with self._lock:
-            return [(queue, place.length) for queue, _, place in self._places()]
+            return [(queue, place & _32) for queue, _, place in self._places()]
 
     def close(self) -> None:
         with self._lock:
-            for segment in self._segments:
+            for segment in self._segments.values():
                 segment.close()
             self._segments.clear()
             self._queues.clear()
 
     def _writable(self) -> Segment:
         if self._active is None or self._active.size >= self._segment_bytes:
-            last = number(self._segments[-1].path) if self._segments else 0
-            segment = Segment(self._folder / f"{last + 1:012d}.segment")
+            following = max(self._segments, default=0) + 1
+            segment = Segment(self._folder / f"{following:012d}.segment")
             try:
-                segment.start()
+                segment.start(self._segment_bytes)
             except OSError:
                 segment.delete()
                 raise
             with self._lock:
-                self._segments.append(segment)
+                self._segments[following] = segment
                 old, self._active = self._active, segment
                 if old is not None:
                     self._delete_if_empty(old)
         assert self._active is not None
         return self._active
 
-    def _index(self, queue: str, place: _Place) -> None:
+    def _index(self, segment: Segment, queue: str, place: int) -> None:
         self._last += 1
-        self._queues.setdefault(queue, {})[self._last] = place
-        place.segment.live += 1
+        segment.live += 1
+        places = self._queues.get(queue)
+        if places is None:
+            places = self._queues[queue] = {}
+        places[self._last] = place
 
     def _delete_if_empty(self, segment: Segment) -> bool:
         if segment.live or segment is self._active:
             return False
-        self._segments.remove(segment)
+        del self._segments[number(segment.path)]
         segment.delete()
         return True
+
+    def _bodies(self, places: Sequence[int]) -> list[bytes]:
+        """What lies at `places`."""
+        found: list[bytes] = []
+        data, start = b"", 0
+        for place in places:
+            at, length = place >> 32, place & _32  # `at` with the segment's number before it
+            if not start <= at <= start + len(data) - length:
+                data, start = self._segments[at >> 32].read(at & _32, max(length, _AHEAD)), at
+            found.append(data[at - start : at - start + length])
+        return found
 
     def _tidy(self) -> None:
         """Move what is left in the oldest segment to the end, when most of the disk space is delivered events.
@@ -141,15 +154,15 @@ class Store:
         A tenant whose receiver is down must not pin the segments of all others.
         """
         with self._lock:
-            oldest = self._segments[0]
-            on_disk = sum(segment.size for segment in self._segments)
+            oldest = next(iter(self._segments.values()))
+            on_disk = sum(segment.size for segment in self._segments.values())
             if oldest is self._active or on_disk < self._max_bytes:
                 return
-            live = [(queue, key, place) for queue, key, place in self._places()]
-            if on_disk < 2 * sum(place.length for _, _, place in live):
+            live = list(self._places())
+            if on_disk < 2 * sum(place & _32 for _, _, place in live):
                 return
-            moved = [item for item in live if item[2].segment is oldest]
-            bodies = [oldest.read(place.at, place.length) for _, _, place in moved]
+            moved = [item for item in live if item[2] >> 64 == number(oldest.path)]
+            bodies = self._bodies([place for _, _, place in moved])
         data = [frame(queue, body) for (queue, _, _), body in zip(moved, bodies, strict=True)]
         try:
             segment = self._writable()
@@ -157,20 +170,21 @@ class Store:
         except OSError as error:
             _log.error("the audit spool cannot be tidied up: %s", error.strerror)
             return
+        here = number(segment.path)
         with self._lock:
             for (queue, key, place), whole in zip(moved, data, strict=True):
-                there = _Place(segment, at + body_offset(queue), place.length)
+                length = place & _32
                 at += len(whole)
                 if key in self._queues.get(queue, {}):
-                    self._queues[queue][key] = there
+                    self._queues[queue][key] = _place(here, at - length, length)
                     segment.live += 1
                     oldest.live -= 1
                 else:  # delivered meanwhile
-                    segment.ack([there.at])
-            if oldest in self._segments:
+                    segment.ack([at - length])
+            if number(oldest.path) in self._segments:
                 self._delete_if_empty(oldest)
 
-    def _places(self) -> Iterator[tuple[str, int, _Place]]:
+    def _places(self) -> Iterator[tuple[str, int, int]]:
         for queue, places in self._queues.items():
             for key, place in places.items():
                 yield queue, key, place

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,20 +95,59 @@ async def test_a_tenant_whose_events_stay_does_not_pin_the_disk_of_the_others(tm
     again.close()
 
 
-async def test_many_callers_share_one_fsync(spool: SpoolTrail, monkeypatch: pytest.MonkeyPatch) -> None:
-    count, real = 0, os.fdatasync
+async def test_many_callers_share_one_write(spool: SpoolTrail, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, real = 0, os.pwrite
 
-    def counting(file: int) -> None:
+    def counting(file: int, data: memoryview, at: int) -> int:
         nonlocal count
         count += 1
-        real(file)
+        return real(file, data, at)
 
-    monkeypatch.setattr(os, "fdatasync", counting)
+    monkeypatch.setattr(os, "pwrite", counting)
 
     await asyncio.gather(*(spool.record([event()]) for _ in range(500)))
 
     assert count < 50
     assert spool.pending == 500
+
+
+async def test_a_write_returns_when_it_is_on_disk(tmp_path: Path) -> None:
+    """R-10: the kernel waits for the disk in each write to the file."""
+    segment = Segment(tmp_path / "1.segment")
+    assert fcntl.fcntl(segment._file, fcntl.F_GETFL) & os.O_DSYNC
+    segment.close()
+
+
+async def test_what_a_crash_left_of_the_reserved_space_is_no_event(tmp_path: Path) -> None:
+    """R-25: the file is longer than what was written to it, until it is closed or read again."""
+    trail = SpoolTrail(tmp_path / "live")
+    made = [event() for _ in range(3)]
+    await trail.record(made)
+    [path] = (tmp_path / "live").glob("*.segment")
+    assert path.stat().st_size > 1_000_000
+    shutil.copytree(tmp_path / "live", tmp_path / "crashed")
+    trail.close()
+    whole = path.stat().st_size
+    assert whole < 10_000
+
+    again = SpoolTrail(tmp_path / "crashed")
+    assert await _ids(again, NORTH) == [one.id for one in made]
+    assert (tmp_path / "crashed" / path.name).stat().st_size == whole
+    again.close()
+
+
+async def test_a_queue_is_read_whole_wherever_its_events_lie(tmp_path: Path) -> None:
+    """Side by side, among other tenants' events, or in many files; short ones and long ones."""
+    trail = SpoolTrail(tmp_path, segment_bytes=50_000)
+    made = []
+    for number in range(120):
+        mine = event(custom={"text": "x" * (number * 331 % 30_000)})
+        made.append(mine)
+        await trail.record([event(tenant=SOUTH)] * (number % 3) + [mine])
+
+    assert [entry.event for entry in await trail.read(NORTH, 1_000)] == made
+    assert trail.lines(NORTH, 2) == [(entry.key, events.dump(entry.event)) for entry in await trail.read(NORTH, 2)]
+    trail.close()
 
 
 async def test_a_second_process_is_kept_out(spool: SpoolTrail, tmp_path: Path) -> None:
@@ -180,14 +221,14 @@ async def test_what_was_dropped_is_counted_exactly_and_told(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+@pytest.mark.parametrize("written", [0, 10, 10_000])
 async def test_a_failing_disk_refuses_and_then_goes_on(
-    spool: SpoolTrail, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+    spool: SpoolTrail, monkeypatch: pytest.MonkeyPatch, written: int, code: int
 ) -> None:
     before, refused, after = event(), event(), event()
     await spool.record([before])
     with monkeypatch.context() as patch:
-        patch.setattr(os, call, _failing(code))
+        patch.setattr(os, "pwrite", _failing(code, written))
         with pytest.raises(AuditUnavailable):
             await spool.record([refused])
     assert spool.pending == 1
@@ -203,7 +244,7 @@ async def test_a_failing_disk_counts_what_a_lenient_tenant_loses(
     trail = SpoolTrail(tmp_path, when_full=lambda tenant: "count")
     await trail.record([event()])
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fdatasync", _failing(errno.EIO))
+        patch.setattr(os, "pwrite", _failing(errno.EIO))
         await trail.record([event(), event()])
         await trail.record([event()])
     await trail.ack(NORTH, [entry.key for entry in await trail.read(NORTH, 1)])
@@ -214,8 +255,12 @@ async def test_a_failing_disk_counts_what_a_lenient_tenant_loses(
     trail.close()
 
 
-def _failing(code: int) -> Any:
-    def fail(*_: object) -> None:
+def _failing(code: int, written: int = 0) -> Any:
+    """A write that fails when so many bytes have arrived."""
+    real = os.pwrite
+
+    def fail(file: int, data: memoryview, at: int) -> None:
+        real(file, data[:written], at)
         raise OSError(code, os.strerror(code))
 
     return fail

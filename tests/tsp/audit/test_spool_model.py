@@ -54,12 +54,12 @@ class SpoolModel(RuleBasedStateMachine):
         self.trail.close()
         self._open()
 
-    @rule(garbage=st.binary(min_size=1, max_size=60))
-    def crash_in_the_middle_of_a_write(self, garbage: bytes) -> None:
+    @rule(garbage=st.binary(max_size=60), reserved=st.sampled_from([0, 1, 700]))
+    def crash_in_the_middle_of_a_write(self, garbage: bytes, reserved: int) -> None:
         self.trail.close()
         paths = sorted(Path(self.folder.name).glob("*.segment"))
         for path in paths[-1:]:
-            path.write_bytes(path.read_bytes() + garbage)
+            path.write_bytes(path.read_bytes() + garbage + bytes(reserved))
         self._open()
 
     @invariant()
