@@ -49,7 +49,7 @@ def compound_sql(
         for field in column.fields:
             written_here = field.name in expressions
             value = _value(expressions[field.name], one, field, current) if written_here else current.value(one, field)
-            values.append(open_stored(field, value.data, tenant, one) if isinstance(value, Stored) else value)
+            values.append(open_stored(field, value, tenant, one) if isinstance(value, Stored) else value)
         locked = [field.name for field, value in zip(column.fields, values, strict=True) if isinstance(value, Locked)]
         if locked:
             raise ValueError(f"{column.name} needs {', '.join(locked)}, which is locked: the customer withdrew access")
@@ -136,7 +136,7 @@ class _IndexRewriter(Rewriter):
             found = []
             for one in pks:
                 tenant = self.rows.tenants[one]
-                opened = open_stored(self.field, value.data, tenant, one)
+                opened = open_stored(self.field, value, tenant, one)
                 found.append((stored_for(self.column, tenant, [opened], self.compiler), [one]))
             return found
         groups: dict[str, list[Any]] = {}

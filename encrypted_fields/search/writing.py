@@ -152,18 +152,19 @@ def _opened(field: Any, instance: models.Model, value: Any) -> Any:
     if value is _NOT_LOADED or isinstance(value, Sealed):
         return getattr(instance, field.attname)
     if isinstance(value, Stored):
-        return open_stored(
-            field, value.data, field.binding.tenant_of(instance), getattr(instance, field.binding.pk.attname)
-        )
+        return open_stored(field, value, field.binding.tenant_of(instance), getattr(instance, field.binding.pk.attname))
     return value.value if type(value) is Value else value
 
 
-def open_stored(field: Any, stored: bytes, tenant: str, pk: Any) -> Any:
+def open_stored(field: Any, value: Stored, tenant: str, pk: Any) -> Any:
     """The value in ciphertext that a fixture or a backup brought; None, to be filled in later, while access is
     withdrawn."""
-    binding, edek = field.binding, edek_of(stored)
+    binding, stored = field.binding, value.data
+    edek = edek_of(stored)
     try:
-        key = dict(open_keys(tenant, [edek], label=binding.label))[edek]
+        key = None if value.ahead is None else value.ahead.key(tenant, edek, label=binding.label)
+        if key is None:
+            key = dict(open_keys(tenant, [edek], label=binding.label))[edek]
     except WITHDRAWN:
         return None
     if isinstance(key, WITHDRAWN):
