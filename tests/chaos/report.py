@@ -60,8 +60,9 @@ def show(outcome: Outcome, console: Console) -> None:
         )
     console.print(
         f"in peace again: every tenant opens on every proxy after {outcome.healed:.1f} s, the proxies wrap under "
-        f"one leased key a tenant after {outcome.together:.1f} s more, all events are delivered after "
-        f"{outcome.drained:.1f} s more; judged in {outcome.judged:.1f} s"
+        f"one leased key a tenant after {outcome.together:.1f} s more; then every tenant refuses: the last key left "
+        f"{max(outcome.shut, 0.0):.1f} s after that; all events are delivered after {outcome.drained:.1f} s more; "
+        f"judged in {outcome.judged:.1f} s"
     )
     table = Table(box=None)
     for title in ("", "invariant", "looked at", "broken"):

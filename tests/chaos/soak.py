@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.chaos.faults import Chaos
-from tests.chaos.oracle import Oracle, Verdict
+from tests.chaos.oracle import FLEET_SECONDS, Oracle, Verdict
 from tests.chaos.stage import Stage
 from tests.support.aws_kms import REFUSE
 from tests.support.ledger import balance
-from tests.support.saas import BATCH_UNWRAP, BATCH_WRAP, FOREIGN, REKEY, UNWRAP, WRAP, Call, Saas, Stored
+from tests.support.saas import BATCH_UNWRAP, BATCH_WRAP, FOREIGN, REKEY, UNWRAP, WRAP, Call, Saas, Stored, boot
 from tests.tsp.doubles import request
 
 EVERY = 5.0  # seconds between two faults
@@ -32,6 +32,7 @@ class Outcome:
     restarts: list[float]
     healed: float
     together: float
+    shut: float
     drained: float
     judged: float
     kms_calls: int
@@ -61,18 +62,18 @@ def soak(seconds: float, seed: int, *, every: float = EVERY, progress: Callable[
         together = _until(lambda: not stage.parted(), _HEAL_SECONDS)
         unhealed += [f"{name}: its proxies do not wrap under one leased key again" for name in stage.parted()]
         unhealed += [f"the soak itself: {error!r}" for error in chaos.errors]
+        shut = _all_refuse(stage, load.calls)
         calls = load.stop()
         drained = _drains(stage, calls)
         judging = time.monotonic()
         oracle = Oracle(stage.evidence(calls))
         verdict = oracle.judge()
         judged = time.monotonic() - judging
-        _all_refuse(stage)
         oracle.memory(stage.proxies)
         kms_calls = sum(len(double.log) for double in stage.kms)
         return Outcome(
-            seed, seconds, chaos.told, calls, verdict, stage.restarts, healed, together, drained, judged, kms_calls,
-            unhealed,
+            seed, seconds, chaos.told, calls, verdict, stage.restarts, healed, together, shut, drained, judged,
+            kms_calls, unhealed,
         )  # fmt: skip
     finally:
         stage.stop()
@@ -104,13 +105,16 @@ def _drains(stage: Stage, calls: list[Call]) -> float:
     return _until(arrived, _HEAL_SECONDS, pause=1.0)
 
 
-def _all_refuse(stage: Stage) -> None:
-    """Every tenant says no, and five minutes pass."""
+def _all_refuse(stage: Stage, calls: list[Call]) -> float:
+    """Under load every tenant says no, and five minutes pass: seconds from then until the last key left."""
     for customer in stage.customers:
         stage.kms[customer.kms].tell(customer.name, REFUSE)
     for name in stage.proxies:
         stage.shift(name, 331.0, 331.0)
+    began = boot()
     _until(lambda: all('"leases":[]' in proxy.get("/leases")[1] for proxy in stage.proxies.values()), 30)
+    time.sleep(2 * FLEET_SECONDS)
+    return max(call.ended for call in list(calls) if call.released) - began
 
 
 def _until(condition: Callable[[], bool], seconds: float, pause: float = 0.1) -> float:
