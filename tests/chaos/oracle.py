@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tests.chaos.evidence import PROXIES, WORKERS, Customer, Evidence
+from tests.chaos.evidence import PROXIES, WORKERS, Alone, Customer, Evidence
 from tests.chaos.timeline import Jumps, Proofs, Spans, Words
 from tests.support.aws_kms import OK, Asked
 from tests.support.ledger import Balance, balance
-from tests.support.saas import BATCH_WRAP, REKEY, WRAP, Call, Stored
+from tests.support.saas import BATCH_REKEY, BATCH_WRAP, REKEY, WRAP, Call, Stored
 from tsp import edek
 from tsp.leases.lease import FALLBACK_SECONDS, life
 
@@ -33,8 +33,8 @@ class Memory(Protocol):
 
 @dataclass
 class Verdict:
-    """`broken` by invariant; `checked`: how often each was looked at. `alone`: the leased keys that I3 leaves out,
-    because a proxy said that it is alone with them; `unprovoked`: those of them while nothing was done to Redis or it.
+    """`broken` by invariant; `checked`: how often each was looked at. `keys`: how many leased keys were wrapped under;
+    `alone`: those of them that I3 leaves out.
     """
 
     broken: dict[str, list[str]] = field(default_factory=dict)
@@ -42,7 +42,6 @@ class Verdict:
     audit: Balance = field(default_factory=lambda: Balance(0, 0, 0, ()))
     keys: int = 0
     alone: int = 0
-    unprovoked: int = 0
 
     def look(self, name: str, fine: bool, what: str = "") -> None:
         self.checked[name] = self.checked.get(name, 0) + 1
@@ -143,13 +142,13 @@ class Oracle:
 
     def _one_active_key(self) -> None:
         """I3: what the fleet wrapped under. A proxy that Redis does not answer goes on with a key of its own, and says
-        which (docs/adr/0003): that very key is left out, nothing else is.
+        which (docs/adr/0003): that very key is left out if there was a reason, nothing else is.
         """
         used: defaultdict[str, set[str]] = defaultdict(set)
         for one in self._released:
             if one.made and one.parsed.elek is not None:
                 used[one.stored.tenant].add(one.parsed.digest[:8].hex())
-        alone = {(one.tenant, one.key): one for one in self._evidence.alone}
+        alone = {(one.tenant, one.key) for one in self._evidence.alone if self._provoked(one)}
         for customer in self._evidence.customers:
             keys = used[customer.name]
             if not keys:
@@ -159,13 +158,10 @@ class Oracle:
             self.verdict.keys += len(keys)
             self.verdict.alone += len(keys) - len(agreed)
             self.verdict.look("I3", len(agreed) <= slots, f"{customer.name}: {len(agreed)} keys where {slots} may be")
-        self.verdict.unprovoked = sum(
-            one.key in used[one.tenant] and not self._provoked(one.proxy, one.at) for one in alone.values()
-        )
 
-    def _provoked(self, proxy: str, at: float) -> bool:
+    def _provoked(self, said: Alone) -> bool:
         """Whether Redis or the proxy was disturbed shortly before it said that it is alone."""
-        return any(self._spans[what].touch(at - _SILENT, at) for what in ("redis", proxy))
+        return any(self._spans[what].touch(said.at - _SILENT, said.at) for what in ("redis", said.proxy))
 
     def _every_key_has_its_event(self) -> None:
         own = [event for event in self._evidence.events if event.get("requesting_id") == "load"]
@@ -221,5 +217,5 @@ def _parse(one: Stored) -> edek.Edek:
 
 
 def _made(call: Call, at: int) -> bool:
-    """Whether its key number `at` was wrapped in it: of a rekey that is the second."""
-    return call.route in (WRAP, BATCH_WRAP) or (call.route == REKEY and at == 1)
+    """Whether its key number `at` was wrapped in it: of a rekey that is each second one."""
+    return call.route in (WRAP, BATCH_WRAP) or (call.route in (REKEY, BATCH_REKEY) and at % 2 == 1)

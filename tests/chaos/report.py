@@ -46,8 +46,8 @@ def show(outcome: Outcome, console: Console) -> None:
         )
     console.print(
         f"{verdict.keys:,} leased keys were wrapped under. I3 leaves out {verdict.alone:,} of them: a proxy that Redis "
-        "does not answer goes on with a key of its own until Redis is back (ADR 3), and has named these in its log "
-        f"({verdict.unprovoked:,} while nothing was done to Redis or to it)"
+        "does not answer goes on with a key of its own until Redis is back (ADR 3), and has named these in its log, "
+        "each while something was done to Redis or to it"
     )
     audit = verdict.audit
     console.print(

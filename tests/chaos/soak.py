@@ -12,11 +12,23 @@ from tests.chaos.oracle import FLEET_SECONDS, Oracle, Verdict
 from tests.chaos.stage import Stage
 from tests.support.aws_kms import REFUSE
 from tests.support.ledger import balance
-from tests.support.saas import BATCH_UNWRAP, BATCH_WRAP, FOREIGN, REKEY, UNWRAP, WRAP, Call, Saas, Stored, boot
+from tests.support.saas import (
+    BATCH_REKEY,
+    BATCH_UNWRAP,
+    BATCH_WRAP,
+    FOREIGN,
+    REKEY,
+    UNWRAP,
+    WRAP,
+    Call,
+    Saas,
+    Stored,
+    boot,
+)
 from tests.tsp.doubles import request
 
 EVERY = 5.0  # seconds between two faults
-_ROUTES = (WRAP, UNWRAP, UNWRAP, UNWRAP, BATCH_WRAP, BATCH_UNWRAP, REKEY, FOREIGN)
+_ROUTES = (WRAP, UNWRAP, UNWRAP, UNWRAP, BATCH_WRAP, BATCH_UNWRAP, REKEY, BATCH_REKEY, FOREIGN)
 _HEAL_SECONDS = 120.0  # by then everything serves again; probes and retries are a minute apart
 
 

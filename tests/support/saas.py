@@ -17,8 +17,9 @@ from typing import Any
 from tests.tsp.doubles import API_KEY
 from tsp import edek
 
-WRAP, UNWRAP, BATCH_WRAP, BATCH_UNWRAP, REKEY = (
+WRAP, UNWRAP, BATCH_WRAP, BATCH_UNWRAP, REKEY, BATCH_REKEY = (
     "document/wrap", "document/unwrap", "document/batch-wrap", "document/batch-unwrap", "document/rekey",
+    "document/batch-rekey",
 )  # fmt: skip
 FOREIGN = "another tenant's"  # an unwrap that must not work
 _KEPT = 40  # EDEKs of a tenant that one thread remembers
@@ -36,7 +37,9 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `status` 0: no answer came. Times are CLOCK_BOOTTIME. `released`: the keys that came."""
+    """One request. `status` 0: no answer came. Times are CLOCK_BOOTTIME. `released`: the keys that came; of a rekey
+    the old and the new, one after the other (a batch of them brings no DEK: it is what the old one was).
+    """
 
     id: str
     port: int
@@ -112,7 +115,7 @@ class Saas:
 
     def _one(self, client: _Client, draw: random.Random, port: int, tenant: str, kept: dict[str, list[Stored]]) -> Call:
         route, known = draw.choice(list(self.routes)), kept[tenant]
-        if route in (UNWRAP, BATCH_UNWRAP, REKEY, FOREIGN) and not known:
+        if route in (UNWRAP, BATCH_UNWRAP, REKEY, BATCH_REKEY, FOREIGN) and not known:
             route = WRAP
         asked: list[Stored] = []
         body: dict[str, Any] = {"tenantId": tenant, "customFields": {}}
@@ -122,9 +125,9 @@ class Saas:
         if route == FOREIGN:
             body["tenantId"] = draw.choice([name for name in self.tenants if name != tenant])
         target = tenant
-        if route == REKEY:
+        if route in (REKEY, BATCH_REKEY):
             target = body["newTenantId"] = draw.choice(list(self.tenants))
-        if route == BATCH_UNWRAP:
+        if route in (BATCH_UNWRAP, BATCH_REKEY):
             asked = draw.choices(known, k=_BATCH)
             body["edeks"] = {str(number): one.edek for number, one in enumerate(asked)}
         if route == BATCH_WRAP:
@@ -138,7 +141,7 @@ class Saas:
         if not wrong:
             for one in released:
                 kept[one.tenant] = [*kept[one.tenant][-_KEPT:], one]
-        most = _BATCH if route in (BATCH_WRAP, BATCH_UNWRAP) else 2 if route == REKEY else 1
+        most = (_BATCH if "batch" in route else 1) * (2 if route in (REKEY, BATCH_REKEY) else 1)
         code = reply.get("code", 0) if isinstance(reply, dict) else 0
         return Call(name, port, route, tenant, began, ended, status, code, most, released, wrong)
 
@@ -157,6 +160,9 @@ def _released(
     elif route == REKEY:
         new = Stored(target, reply["edek"], reply["dek"])
         return (asked[0], new), (() if new.dek == asked[0].dek else (asked[0].edek,))
+    elif route == BATCH_REKEY:
+        olds = [(asked[int(number)], one["edek"]) for number, one in reply["keys"].items()]
+        return tuple(row for old, new in olds for row in (old, Stored(target, new, old.dek))), ()
     else:
         found = [(asked[int(number)], one["dek"]) for number, one in reply["keys"].items()]
     return tuple(one for one, _ in found), tuple(one.edek for one, dek in found if one.dek != dek)
