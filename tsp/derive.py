@@ -23,6 +23,7 @@ from encrypted_fields.core.memory import wipe
 from tsp import edek, wire
 from tsp.contract import events, secrets
 from tsp.keyring import Held, Keyring
+from tsp.one_at_a_time import OneAtATime
 from tsp.ports import Directory, Kms, Tenant
 from tsp.witness import Witness
 
@@ -74,7 +75,7 @@ class Derivation:
         self._keyring = keyring
         self._store = store
         self._witness = witness
-        self._making: dict[tuple[str, str, str], asyncio.Task[Found]] = {}
+        self._making: OneAtATime[tuple[str, str, str], Found] = OneAtATime()
 
     async def derive(self, request: wire.Derive, ray: str) -> wire.DeriveReply:
         """Each asked combination of secret path and derivation path; the current key first."""
@@ -133,16 +134,7 @@ class Derivation:
 
     async def _make(self, tenant: Tenant, primary: Kms, kind: str, path: str) -> Found:
         """One attempt at a time for each place: a thousand first requests make one secret."""
-        name = (tenant.name, kind, path)
-        task = self._making.get(name)
-        if task is None:
-            task = self._making[name] = asyncio.ensure_future(self._create(tenant, primary, kind, path))
-            task.add_done_callback(lambda done: (self._making.pop(name, None), done.cancelled() or done.exception()))
-        await asyncio.wait({task})
-        error = task.exception()
-        if error is not None:
-            raise error.with_traceback(None)  # shared by all who waited: each would add its own frames to it
-        return task.result()
+        return await self._making((tenant.name, kind, path), lambda: self._create(tenant, primary, kind, path))
 
     async def _create(self, tenant: Tenant, primary: Kms, kind: str, path: str) -> Found:
         place, fresh, same = secrets.place_of(kind, path), bytearray(os.urandom(32)), False

@@ -19,6 +19,7 @@ from tsp.clock import Clock, SystemClock
 from tsp.contract import secrets
 from tsp.derive import Found, StoredSecret
 from tsp.egress import Egress, EgressError, Response
+from tsp.one_at_a_time import OneAtATime
 
 PATH = "/api/proxy/secrets"
 MOST = 20_000  # places remembered: ciphertext only, a few hundred bytes each
@@ -60,7 +61,7 @@ class BrokerSecrets:
         self._egress = Egress(allow=("0.0.0.0/0", "::/0"))
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="secrets")
         self._known: OrderedDict[_Place, _Known] = OrderedDict()
-        self._asking: dict[_Place, asyncio.Task[Found]] = {}
+        self._asking: OneAtATime[_Place, Found] = OneAtATime()
 
     def __repr__(self) -> str:
         return f"<BrokerSecrets {self._url}>"
@@ -71,7 +72,7 @@ class BrokerSecrets:
         if known is not None and self._clock.boot() < known.until:
             self._known.move_to_end(place)
             return known.found
-        return await self._once(place)
+        return await self._asking(place, lambda: self._find(place))
 
     async def create(self, tenant: str, kind: str, path: str, config: int, wrapped: bytes) -> Found:
         place = (tenant, secrets.place_of(kind, path))
@@ -92,17 +93,6 @@ class BrokerSecrets:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._egress.close()
-
-    async def _once(self, place: _Place) -> Found:
-        task = self._asking.get(place)
-        if task is None:
-            task = self._asking[place] = asyncio.ensure_future(self._find(place))
-            task.add_done_callback(lambda done: (self._asking.pop(place, None), done.cancelled() or done.exception()))
-        await asyncio.wait({task})
-        error = task.exception()
-        if error is not None:
-            raise error.with_traceback(None)  # shared by all who waited: each would add its own frames to it
-        return task.result()
 
     async def _find(self, place: _Place) -> Found:
         known = self._known.get(place)

@@ -96,7 +96,7 @@ class SealingReader(io.RawIOBase):
 
     def _start(self) -> None:
         self._number = 0
-        self._next = _fill(self._source)
+        self._next = fill(self._source)
         self._ready, self._given = self._header, 0
         self._done = False
         self._whole = True
@@ -144,7 +144,7 @@ class SealingReader(io.RawIOBase):
         if not self._whole:
             raise ValueError("reading the file failed before: what follows would be sealed with a hole in it")
         self._whole = False  # until the source has given the next chunk
-        chunk, self._next = self._next, _fill(self._source) if len(self._next) == CHUNK else b""
+        chunk, self._next = self._next, fill(self._source) if len(self._next) == CHUNK else b""
         self._whole = True
         self._done = not self._next
         number = self._number
@@ -240,7 +240,7 @@ class OpeningReader(io.RawIOBase):
         if number == self._number:
             return
         self._source.seek(self._start + number * SEALED_CHUNK)
-        sealed = _fill(self._source, SEALED_CHUNK)
+        sealed = fill(self._source, SEALED_CHUNK)
         self._chunk = self._decrypted(_nonce(number, last=number == self._last), sealed)
         self._number = number
 
@@ -285,13 +285,13 @@ def _unpadded(data: bytes) -> str:
     raise InvalidCiphertext
 
 
-def _fill(source: BinaryIO, size: int = CHUNK) -> bytes:
+def fill(source: BinaryIO, size: int = CHUNK) -> bytes:
     """`size` bytes, or what is left, however short the source's single reads are."""
     found = b""
     while len(found) < size:
         more: bytes | None = source.read(size - len(found))
         if more is None:  # a non-blocking source: "nothing yet" must not be taken for the end
-            raise BlockingIOError("a file is sealed and opened from a blocking source")
+            raise BlockingIOError("what is sealed or opened is read from a blocking source")
         if not more:
             break
         found = found + more if found else more
@@ -299,7 +299,7 @@ def _fill(source: BinaryIO, size: int = CHUNK) -> bytes:
 
 
 def _exactly(source: BinaryIO, size: int) -> bytes:
-    data = _fill(source, size)
+    data = fill(source, size)
     if len(data) != size:
         raise InvalidCiphertext
     return data

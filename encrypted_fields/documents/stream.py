@@ -23,6 +23,7 @@ from encrypted_fields.core import aead
 from encrypted_fields.core.aead import NONCE_BYTES, OVERHEAD, TAG_BYTES
 from encrypted_fields.core.errors import InvalidCiphertext
 from encrypted_fields.core.protocol import Metadata
+from encrypted_fields.core.stream import fill
 from encrypted_fields.documents import edeks, service, v3, v5, values
 from encrypted_fields.documents.edeks import Edek, Format
 from encrypted_fields.documents.key import DocumentKey
@@ -77,15 +78,15 @@ def decrypt_stream(
 def decrypt_attached_stream(source: BinaryIO, target: BinaryIO, metadata: Metadata) -> int:
     """Write the plaintext of an attached document to `target`; returns its length. Promises as `decrypt_stream`."""
     with _seekable(source) as (sealed, start):
-        prefix = _upto(sealed, v5.PREFIX)
+        prefix = fill(sealed, v5.PREFIX)
         size = v5.attached_size(prefix)
-        header, _ = v5.read_attached(prefix + _upto(sealed, size - v5.PREFIX))
+        header, _ = v5.read_attached(prefix + fill(sealed, size - v5.PREFIX))
         with service.opened(metadata, Edek(header.edek, header)) as key:
             return _open(sealed, start + size, target, key)
 
 
 def _first(source: BinaryIO) -> bytes:
-    first = _upto(source, CHUNK)
+    first = fill(source, CHUNK)
     values.refuse_sealed(first)
     return first
 
@@ -100,7 +101,7 @@ def _seal(prefix: bytes, first: bytes, source: BinaryIO, target: BinaryIO, key: 
         if total > MAX_STREAM:
             raise ValueError("a document holds less than 64 GiB")
         target.write(sealing.update(chunk))
-        chunk = _upto(source, CHUNK)
+        chunk = fill(source, CHUNK)
     target.write(sealing.finalize() + sealing.tag)
 
 
@@ -110,13 +111,13 @@ def _open(source: BinaryIO, start: int, target: BinaryIO, key: DocumentKey) -> i
     if not 0 <= size <= MAX_STREAM:
         raise InvalidCiphertext
     source.seek(start)
-    nonce = _upto(source, NONCE_BYTES)
+    nonce = fill(source, NONCE_BYTES)
     secret = os.urandom(32)  # so that nobody can look for a second chunk with the same digest
     digests = _verify(source, size, nonce, key, secret)
     source.seek(start + NONCE_BYTES)
     opening = key.decryptor(nonce)
     for number, expected in enumerate(digests):
-        chunk = _upto(source, min(CHUNK, size - number * CHUNK))
+        chunk = fill(source, min(CHUNK, size - number * CHUNK))
         if not hmac.compare_digest(_digest(chunk, secret), expected):
             raise InvalidCiphertext  # the source was changed after it was verified
         target.write(opening.update(chunk))
@@ -128,12 +129,12 @@ def _verify(source: BinaryIO, size: int, nonce: bytes, key: DocumentKey, secret:
     opening, digests, scratch = key.decryptor(nonce), [], bytearray(min(CHUNK, size) + _BLOCK)
     try:
         for left in range(size, 0, -CHUNK):
-            chunk = _upto(source, min(CHUNK, left))
+            chunk = fill(source, min(CHUNK, left))
             if len(chunk) != min(CHUNK, left):
                 raise InvalidCiphertext
             opening.update_into(chunk, scratch)
             digests.append(_digest(chunk, secret))
-        tag = _upto(source, TAG_BYTES)
+        tag = fill(source, TAG_BYTES)
         if len(tag) == TAG_BYTES and _finalized(opening, tag):
             return digests
     finally:
@@ -155,12 +156,12 @@ def _digest(chunk: bytes, secret: bytes) -> bytes:
 
 def _field_start(source: BinaryIO) -> tuple[v3.Header | None, int]:
     """The V3 header, or None for a V5 field, and how many bytes stand before the nonce."""
-    start = _upto(source, len(v5.MAGIC))
+    start = fill(source, len(v5.MAGIC))
     if start == v5.MAGIC:
         return None, len(v5.MAGIC)
-    start += _upto(source, v3.PREFIX - len(start))
+    start += fill(source, v3.PREFIX - len(start))
     size = v3.header_size(start)
-    return v3.read(start + _upto(source, size - len(start))), size
+    return v3.read(start + fill(source, size - len(start))), size
 
 
 @contextmanager
@@ -173,16 +174,3 @@ def _seekable(source: BinaryIO) -> Iterator[tuple[BinaryIO, int]]:
         copyfileobj(source, copy, CHUNK)
         copy.seek(0)
         yield cast(BinaryIO, copy), 0
-
-
-def _upto(source: BinaryIO, size: int) -> bytes:
-    """`size` bytes, or what is left, however short the source's single reads are."""
-    found = bytearray()
-    while len(found) < size:
-        more: bytes | None = source.read(size - len(found))
-        if more is None:  # a non-blocking source: "nothing yet" must not be taken for the end
-            raise BlockingIOError("a document is read from a blocking source")
-        if not more:
-            break
-        found += more
-    return bytes(found)

@@ -104,10 +104,8 @@ CMK_REASON_FROM_REQUEST = "examples.clinic.tenancy.reason_of"
 CMK_POLICY_TABLE = [
     {"refuse": "the front desk does not read medical notes", "action": "decrypt", "label": "health", "user": "desk*"},
 ]
-# nothing in clear on the way: uploads, error pages
+# nothing in clear on the way: uploads, and error pages above
 FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "encrypted_fields.uploads.SealedUploadHandler",
 ]
-DEFAULT_EXCEPTION_REPORTER_FILTER = "encrypted_fields.debug.EncryptedReporterFilter"
-DEFAULT_EXCEPTION_REPORTER = "encrypted_fields.debug.EncryptedReporter"

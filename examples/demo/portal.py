@@ -11,9 +11,7 @@ import sys
 from typing import Any
 
 import django
-from django.utils import timezone
 
-from tsp.contract import sealed
 from tsp.contract import tenant as contract
 
 
@@ -30,9 +28,8 @@ def seed(wanted: dict[str, Any]) -> dict[str, Any]:
     by = Actor("make run")
     vendor = services.create_vendor(name=wanted["vendor"], title=wanted["title"], by=by)
     services.add_operator(vendor=vendor, email=wanted["operator"], password=wanted["password"], by=by)
-    key = services.register_proxy_key(
-        vendor=vendor, public_key=base64.b64decode(wanted["public_key"]), label="make run", by=by
-    )
+    public = base64.b64decode(wanted["public_key"])
+    services.register_proxy_key(vendor=vendor, public_key=public, label="make run", by=by)
     token = services.issue_service_token(vendor=vendor, label="make run", by=by)
     numbers: dict[str, dict[str, int]] = {}
     for one in wanted["tenants"]:
@@ -41,8 +38,8 @@ def seed(wanted: dict[str, Any]) -> dict[str, Any]:
         kms = contract.KmsBody("local", {"key_file": one["key_file"]}, True, contract.Leasing(**one["leasing"]))
         siem = contract.SiemBody(one["siem"]["provider"], one["siem"]["options"])
         numbers[one["name"]] = {
-            "kms": _publish(tenant, "kms", kms, key, by),
-            "siem": _publish(tenant, "siem", siem, key, by),
+            "kms": _publish(tenant, "kms", kms, by),
+            "siem": _publish(tenant, "siem", siem, by),
         }
     return {"token": token, "configs": numbers}
 
@@ -54,26 +51,14 @@ def state() -> dict[str, list[str]]:
     return {str(one.config_id): [one.state, one.reason] for one in ConfigStatus.objects.all()}
 
 
-def _publish(tenant: Any, kind: contract.Kind, body: contract.KmsBody | contract.SiemBody, key: Any, by: Any) -> int:
+def _publish(tenant: Any, kind: contract.Kind, body: contract.KmsBody | contract.SiemBody, by: Any) -> int:
     """The steps of the sealing page: draft, document, box, post."""
     from broker import services
+    from broker.offline import record_for
 
     config = services.allocate_config(tenant=tenant, kind=kind, by=by)
-    following = services.draft(config)
-    binding = contract.Binding(
-        vendor=tenant.vendor.name,
-        tenant=tenant.name,
-        config=following.config,
-        kind=kind,
-        version=following.version,
-        previous=following.previous,
-        created=timezone.now().isoformat(timespec="seconds"),
-        tsp_key=key.key,
-    )
-    box = sealed.seal(contract.dump(contract.Document(binding, body)), bytes(key.public_key))
-    record = sealed.Record(tenant.name, following.config, kind, following.version, {key.key: box})
-    services.publish_record(tenant=tenant, record=record, by=by)
-    return following.config
+    services.publish_record(tenant=tenant, record=record_for(config, body), by=by)
+    return config.number
 
 
 if __name__ == "__main__":

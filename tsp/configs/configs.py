@@ -28,7 +28,24 @@ _ALARM_SECONDS = 3600.0
 _log = logging.getLogger("tsp.configs")
 
 
-class Configs:
+class _InService:
+    """What is answered from what serves at this moment."""
+
+    _roster: Roster
+
+    def tenant(self, name: str) -> Tenant:
+        """UnknownTenant for one without an accepted configuration."""
+        return self._roster.tenant(name)
+
+    def tenants(self) -> list[str]:
+        return self._roster.names()
+
+    def when_full(self, name: str) -> WhenFull:
+        """What the tenant wants if its events cannot be kept; "refuse" unless its SIEM configuration says otherwise."""
+        return self._roster.when_full(name)
+
+
+class Configs(_InService):
     """Tenants by name. `refresh` brings news; `tenant` is what requests call and does nothing but look up.
 
     A record serves only when it opened, is bound to this vendor and to what it claims to be, is newer than all that was
@@ -69,17 +86,6 @@ class Configs:
         for document in documents:
             roster.place(document.binding.tenant, admission.activate(document, egress, allow_local=True))
         return FixedConfigs(roster)
-
-    def tenant(self, name: str) -> Tenant:
-        """UnknownTenant for one without an accepted configuration."""
-        return self._roster.tenant(name)
-
-    def tenants(self) -> list[str]:
-        return self._roster.names()
-
-    def when_full(self, name: str) -> WhenFull:
-        """What the tenant wants if its events cannot be kept; "refuse" unless its SIEM configuration says otherwise."""
-        return self._roster.when_full(name)
 
     def sink_for(self, queue: str) -> Sink | None:
         """Where the events of an audit queue go: a tenant's SIEM, or the replaced one that a queue with "~" is for.
@@ -181,22 +187,13 @@ class Configs:
                 del self._entrance.results[key]
 
 
-class FixedConfigs:
+class FixedConfigs(_InService):
     """What `Configs.fixed` makes: the same questions, and no news."""
 
     ready, complete, pause = True, True, 0.0
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
-
-    def tenant(self, name: str) -> Tenant:
-        return self._roster.tenant(name)
-
-    def tenants(self) -> list[str]:
-        return self._roster.names()
-
-    def when_full(self, name: str) -> WhenFull:
-        return self._roster.when_full(name)
 
     def sink_for(self, queue: str) -> Sink | None:
         return _sink(self._roster, queue)

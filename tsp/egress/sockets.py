@@ -34,36 +34,27 @@ class _Budget:
             if self.left < 0:
                 raise EgressFailed("the reply is too large")
 
-
-class PlainSocket(_Budget, socket.socket):
-    def recv_into(self, *args: Any, **named: Any) -> int:
+    def _hurry(self: Any) -> None:
         remaining = self._remaining()
         if remaining is not None:
             self.settimeout(remaining)
-        count = super().recv_into(*args, **named)
+
+    def recv_into(self, *args: Any, **named: Any) -> int:
+        self._hurry()
+        count: int = super().recv_into(*args, **named)  # type: ignore[misc]
         self._spend(count)
         return count
 
+
+class PlainSocket(_Budget, socket.socket):
     def sendall(self, *args: Any, **named: Any) -> None:
-        remaining = self._remaining()
-        if remaining is not None:
-            self.settimeout(remaining)
+        self._hurry()
         super().sendall(*args, **named)
 
 
 class TlsSocket(_Budget, ssl.SSLSocket):
-    def recv_into(self, *args: Any, **named: Any) -> int:
-        remaining = self._remaining()
-        if remaining is not None:
-            self.settimeout(remaining)
-        count = super().recv_into(*args, **named)
-        self._spend(count)
-        return count
-
     def send(self, *args: Any, **named: Any) -> int:  # SSLSocket.sendall calls it for each piece
-        remaining = self._remaining()
-        if remaining is not None:
-            self.settimeout(remaining)
+        self._hurry()
         return super().send(*args, **named)
 
 

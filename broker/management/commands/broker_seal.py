@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from broker import services
 from broker.errors import BrokerRefused
-from broker.models import Config, ProxyKey, Tenant
+from broker.models import Config, Tenant
+from broker.offline import record_for
 from broker.services import Actor
 from tsp import catalog
-from tsp.contract import options, sealed
+from tsp.contract import options
 from tsp.contract import tenant as contract
 
 
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         by = Actor("manage.py broker_seal")
         try:
             config = self._config(tenant, said, by)
-            record = _record(config, _body(said))
+            record = record_for(config, _body(said))
             made = services.publish_record(tenant=tenant, record=record, by=by)
         except (BrokerRefused, contract.DocumentError, options.OptionError) as error:
             raise CommandError(str(error)) from None
@@ -80,24 +80,3 @@ def _values(path: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CommandError("--options-file must hold a JSON object")
     return found
-
-
-def _record(config: Config, body: contract.KmsBody | contract.SiemBody) -> sealed.Record:
-    tenant, following = config.tenant, services.draft(config)
-    kind: Any = config.kind
-    boxes = {}
-    for key in ProxyKey.objects.filter(vendor=tenant.vendor_id, state="active"):
-        binding = contract.Binding(
-            vendor=tenant.vendor.name,
-            tenant=tenant.name,
-            config=config.number,
-            kind=kind,
-            version=following.version,
-            previous=following.previous,
-            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            tsp_key=key.key,
-        )
-        document = contract.dump(contract.Document(binding, body))
-        contract.load(document)  # what we write must be what the proxy reads
-        boxes[key.key] = sealed.seal(document, bytes(key.public_key))
-    return sealed.Record(tenant.name, config.number, kind, following.version, boxes)
