@@ -25,6 +25,9 @@ _asks = async_unsafe(
 )
 
 
+Unwrapped = bytearray | ValueKey | CmkError  # a raw key, one that is ready, or why there is none
+
+
 class RowKey(NamedTuple):
     """One row's key: shared by the encrypted fields that are written together."""
 
@@ -61,15 +64,26 @@ def fresh_keys(tenant: str, count: int, *, label: str, object_id: str | None = N
                 wipe(one.dek)
 
 
-@_asks
 def open_keys(
     tenant: str, edeks: Sequence[bytes], *, label: str, labels: Sequence[str] = (), object_id: str | None = None
 ) -> Iterator[tuple[bytes, ValueKey | CmkError]]:
-    """Each EDEK with its key, or why there is none, in ceil(n / 1,000) calls; in fewer inside `reuse_keys`. `labels`:
-    all that are opened, where there are several.
+    """Each EDEK with its key, or why there is none, as `unwrapped` finds them.
 
-    One ready key at a time: it is quickest while it is fresh, and need not stay. Raw keys are wiped at the end, also
-    those that nobody came for.
+    One ready key at a time: it is quickest while it is fresh, and need not stay.
+    """
+    with unwrapped(tenant, edeks, label=label, labels=labels, object_id=object_id) as found:
+        for edek, key in found.items():
+            # OpenSSL copies the key into its own context, and cleanses that when it is freed
+            yield edek, ValueKey(key) if isinstance(key, bytearray) else key
+
+
+@_asks
+@contextmanager
+def unwrapped(
+    tenant: str, edeks: Sequence[bytes], *, label: str, labels: Sequence[str] = (), object_id: str | None = None
+) -> Iterator[dict[bytes, Unwrapped]]:
+    """The raw key of each EDEK, or why there is none, in ceil(n / 1,000) calls; wiped at the end of the block. Fewer
+    calls inside `reuse_keys`, whose kept keys come ready. `labels`: all that are opened, where there are several.
     """
     about = permit(metadata(tenant, label, object_id), "decrypt")
     if len(labels) > 1:
@@ -87,14 +101,12 @@ def open_keys(
             asked = [*asked, *kept]
             _ask(about, list(kept), deks)
             kept = {}
-        yield from kept.items()
-        for edek, dek in zip(asked, deks, strict=True):
-            if isinstance(dek, CmkError):
-                yield edek, dek
-                continue
-            if ring is not None:
-                ring.keep(tenant, edek, dek)
-            yield edek, ValueKey(dek)  # OpenSSL copies the key into its own context, and cleanses that when it is freed
+        found = dict(zip(asked, deks, strict=True))
+        if ring is not None:
+            for edek, dek in found.items():
+                if not isinstance(dek, CmkError):
+                    ring.keep(tenant, edek, dek)
+        yield {**kept, **found}
     finally:
         for dek in deks:
             if not isinstance(dek, CmkError):

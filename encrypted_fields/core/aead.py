@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -79,3 +79,28 @@ class ValueKey:
 
     def __reduce__(self) -> str:
         raise TypeError("a data key cannot be pickled")
+
+
+def open_rows(
+    keys: Iterable[bytearray | ValueKey], columns: Sequence[tuple[Sequence[bytes], Iterable[bytes]]], start: int
+) -> list[list[bytes | None]]:
+    """The plaintexts of each column, None where a value does not open: what begins at `start` in the n-th of its stored
+    values, of at least `OVERHEAD` bytes, under the n-th key with the n-th associated data.
+
+    One cipher at a time, which opens its whole row: that is what it is quickest at (ADR 0016).
+    """
+    middle, found, last = start + NONCE_BYTES, list[bytes | None](), None
+    cells = [
+        zip([one[start:middle] for one in stored], [one[middle:] for one in stored], aads)  # noqa: B905 - may repeat
+        for stored, aads in columns
+    ]
+    for key, *row in zip(keys, *cells):  # noqa: B905
+        if key is not last:
+            decrypt = (key if type(key) is ValueKey else ValueKey(key))._aead.decrypt
+            last = key
+        for nonce, sealed, aad in row:
+            try:
+                found.append(decrypt(nonce, sealed, aad))
+            except InvalidTag:
+                found.append(None)
+    return [found[at :: len(columns)] for at in range(len(columns))]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from itertools import chain, repeat
-from typing import Any, Final, cast
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
 from django.db import models
 
@@ -19,21 +19,25 @@ from encrypted_fields.core.aead import OVERHEAD, ValueKey
 from encrypted_fields.core.envelope import HEAD
 from encrypted_fields.core.errors import WITHDRAWN, CmkError, InvalidCiphertext, InvalidEdek, KmsUnwrapFailed
 from encrypted_fields.fields.binding import Binding, edek_of
-from encrypted_fields.fields.codecs import TEXT
 from encrypted_fields.fields.relatives import with_relatives
-from encrypted_fields.keys import open_keys, permits
+from encrypted_fields.fields.uniform import AHEAD, as_read, edeks_of, open_all
+from encrypted_fields.keys import Unwrapped, permits, unwrapped
 from encrypted_fields.tenancy import current_tenant, tenant_name
 
 FORGED: Final = (KmsUnwrapFailed, InvalidEdek)
 RECENT = 8  # blocks before this one, in the thread
 FIRST = 32  # rows of a block that are asked for their relatives
-AHEAD = 1024  # bytes; a longer value is opened by itself, so that the plaintext of a block stays small
 TAKEN: Final = object()
 _thread = threading.local()
 
-_Take = Callable[[ValueKey | CmkError, int, Sequence[int], int], None]
-_Place = tuple[_Take, int, Sequence[int]]
-_Waiting = tuple[int, bytes, Sequence[int]]
+
+class Waiting(NamedTuple):
+    """Values of a part that have to be opened, in parallel lists: rows, wrapped keys, numbers of the columns."""
+
+    rows: Sequence[int]
+    edeks: Sequence[bytes]
+    numbers: Sequence[Sequence[int]]
+    uniform: bool = False  # all values of these columns, with one wrapped key a row
 
 
 class Batch:
@@ -68,25 +72,15 @@ class Batch:
         that may be opened along with one of `binding`, here and in `others`."""
         parts = [part for batch in (self, *others) for part in batch.parts()]
         labels = _together(tenant, binding, parts)
-        places: dict[bytes, _Place] = {}
-        more: dict[bytes, list[_Place]] = {}  # of wrapped keys that open in several places
-        for part in parts:
-            found = part.waiting(tenant, binding.own_label, labels)
-            take = part.taker(tenant)
-            for index, edek, numbers in found:
-                if edek in places:
-                    more.setdefault(edek, []).append((take, index, numbers))
-                else:
-                    places[edek] = take, index, numbers
+        found = [(part, part.waiting(tenant, binding.own_label, labels)) for part in parts]
+        edeks = list(dict.fromkeys(chain.from_iterable(waiting.edeks for _, waiting in found)))
         try:
-            for edek, key in open_keys(tenant, list(places), label=binding.label, labels=labels):
-                take, index, numbers = places.pop(edek)
-                take(key, index, numbers, HEAD + len(edek))
-                for take, index, numbers in more.pop(edek, ()) if more else ():
-                    take(key, index, numbers, HEAD + len(edek))
-        except WITHDRAWN as error:  # the whole request was refused: so is each key that is left
-            for take, index, numbers in chain(places.values(), *more.values()):
-                take(error, index, numbers, 0)
+            with unwrapped(tenant, edeks, label=binding.label, labels=labels) as keys:
+                for part, waiting in found:
+                    part.take(tenant, waiting, keys)
+        except WITHDRAWN as error:  # the whole request was refused: so is each key
+            for part, waiting in found:
+                part.take(tenant, waiting, dict.fromkeys(waiting.edeks, error))
 
 
 def _together(tenant: str, binding: Binding, parts: Sequence[Part]) -> list[str]:
@@ -119,6 +113,20 @@ class Column:
         self.stored.append(stored)
         self.keys.append(None)
         self.opened.append(None)
+
+    def take(self, key: ValueKey | CmkError | None, index: int, tenant: str, row: bytes | None, start: int) -> None:
+        """Open the value of this row, which is sealed from `start` on. Without `row`, or when it is long or does not
+        open, the key stays for whoever looks; an error stays for them in any case."""
+        stored, value = self.stored[index], None
+        if isinstance(key, ValueKey) and row is not None and stored is not None:
+            bound = stored[4] == 1
+            if start + OVERHEAD <= len(stored) <= start + AHEAD and (bound or not self.binding.binds_row):
+                prefix = self.binding.prefix(tenant, bound)
+                value = key.open_at(stored, start, prefix + row if bound else prefix)
+        if value is None:
+            self.keys[index] = key
+        else:
+            self.opened[index] = as_read(value)
 
 
 class Part:
@@ -176,39 +184,45 @@ class Part:
 
     def open(self, column: Column, index: int, tenant: str, instance: models.Model | None) -> Any:
         """Text, or the bytes of another type. Raises what the proxy said about the key, or InvalidCiphertext."""
-        stored, value = column.stored[index] or b"", column.opened[index]
-        if value is None or value is TAKEN:
-            key = column.keys[index]
-            if key is None:
-                edek_of(stored)
-                column.opened[index] = None
-                self.batch.ask(tenant, column.binding, self._related(instance))
-                key, value = column.keys[index], column.opened[index]
-            if isinstance(key, ValueKey) or (key is not None and key.retryable):
-                column.keys[index] = None
-            if isinstance(key, ValueKey):
-                column.opened[index] = TAKEN
-                return column.binding.open(stored, key, tenant, self.row(index, instance) if stored[4] == 1 else None)
-            if value is None:
-                # A wrapped key that does not unwrap is forged or of another tenant: the same error as a forged value.
-                raise InvalidCiphertext if key is None or isinstance(key, FORGED) else key
-        column.opened[index] = TAKEN
-        return value
+        self.fetch(column, index, tenant, instance)
+        value, key = column.opened[index], column.keys[index]
+        if value is not None:
+            column.opened[index] = TAKEN
+            return value
+        if isinstance(key, ValueKey) or (key is not None and key.retryable):
+            column.keys[index] = None
+        if isinstance(key, ValueKey):
+            column.opened[index] = TAKEN
+            stored = column.stored[index] or b""
+            return column.binding.open(stored, key, tenant, self.row(index, instance) if stored[4] == 1 else None)
+        # A wrapped key that does not unwrap is forged or of another tenant: the same error as a forged value.
+        raise InvalidCiphertext if key is None or isinstance(key, FORGED) else key
 
-    def waiting(self, tenant: str, own: str | None, labels: Sequence[str]) -> list[_Waiting]:
-        """(row, wrapped key, numbers of the columns) of this tenant's values that are neither open nor have a key.
-        Only columns with these labels, `own` being the one that was given to the field itself."""
+    def fetch(self, column: Column, index: int, tenant: str, instance: models.Model | None) -> None:
+        """See that this value is open, or has its key or an error beside it; with it all that one call opens."""
+        if column.opened[index] is TAKEN:
+            column.opened[index] = None
+        if column.opened[index] is None and column.keys[index] is None:
+            edek_of(column.stored[index] or b"")
+            self.batch.ask(tenant, column.binding, self._related(instance))
+
+    def waiting(self, tenant: str, own: str | None, labels: Sequence[str]) -> Waiting:
+        """This tenant's values that are neither open nor have a key. Only columns with these labels, `own` being the
+        one that was given to the field itself."""
+        here, members = list(self.columns.values()), self._of(tenant)
         numbers = [
-            number
-            for number, one in enumerate(self.columns.values())
-            if one.binding.own_label == own and one.binding.label in labels
+            number for number, one in enumerate(here) if one.binding.own_label == own and one.binding.label in labels
         ]
-        here = list(self.columns.values())
-        members = self._of(tenant)
-        found = self._alike([here[number] for number in numbers], members, numbers)
-        if found is not None:
-            return found
-        found = []
+        some = [here[number] for number in numbers]
+        if some and len(members) == len(some[0].stored) and not any(one.touched for one in some):
+            alike = edeks_of([one.stored for one in some])
+            if alike is not None:
+                return Waiting(members, alike, [numbers] * len(alike), uniform=True)
+        return self._scattered(members, numbers, here)
+
+    def _scattered(self, members: Sequence[int], numbers: Sequence[int], here: Sequence[Column]) -> Waiting:
+        """`waiting`, value by value."""
+        found_rows, found_edeks, found_numbers = list[int](), list[bytes](), list[list[int]]()
         columns = [(number, here[number].stored, here[number].keys, here[number].opened) for number in numbers]
         sizes: dict[bytes, int] = {}
         for index in members:
@@ -228,63 +242,31 @@ class Part:
                     except InvalidCiphertext:
                         continue  # whoever looks at that value is told
                 head, some = stored[:size], [number]
-                found.append((index, stored[HEAD:size], some))
-        return found
+                found_rows.append(index)
+                found_edeks.append(stored[HEAD:size])
+                found_numbers.append(some)
+        return Waiting(found_rows, found_edeks, found_numbers)
 
-    def _alike(self, columns: list[Column], members: Sequence[int], numbers: list[int]) -> list[_Waiting] | None:
-        """What `waiting` finds in the usual block, without looking at value by value: nobody has looked at it yet, all
-        its rows are one tenant's, no value is missing, and those of a row have one wrapped key. None: another block."""
-        count = len(columns[0].stored) if columns else 0
-        if not count or len(members) != count or any(one.touched or not all(one.stored) for one in columns):
-            return None
-        stored: list[list[bytes]] = [cast(list[bytes], one.stored) for one in columns]
-        try:
-            size = HEAD + len(edek_of(stored[0][0]))
-        except InvalidCiphertext:
-            return None
-        if not all(map(bytes.startswith, stored[0], repeat(stored[0][0][:HEAD]))):
-            return None
-        heads = [one[:size] for one in stored[0]]
-        for some in stored:
-            if min(map(len, some)) < size + OVERHEAD or not all(map(bytes.startswith, some, heads)):
-                return None
-        return list(zip(members, [head[HEAD:] for head in heads], repeat(numbers)))
-
-    def taker(self, tenant: str) -> _Take:
-        """A function that takes (a key or an error, row, numbers of its columns, where their sealed values begin). It
-        opens them; where a value cannot be opened before somebody looks at it, it leaves the key, or the error, there.
-        """
-        columns = []
-        for one in self.columns.values():
+    def take(self, tenant: str, waiting: Waiting, keys: Mapping[bytes, Unwrapped]) -> None:
+        """Open what waits. Where a value cannot be opened before somebody looks at it, its key stays, or the error."""
+        columns = list(self.columns.values())
+        for one in columns:
             one.touched = True
-            free = None if one.binding.binds_row else one.binding.prefix(tenant, False)
-            columns.append((one.stored, one.keys, one.opened, one.binding.prefix(tenant, True), free))
         # Not before it is asked for: values whose tenant or row depends on who asks.
         known = self.pks is not None and (self.names is not None or self.captured is not None)
         rows = self.rows() if known else []
-
-        def take(key: ValueKey | CmkError, index: int, numbers: Sequence[int], start: int) -> None:
-            if type(key) is not ValueKey or not known:
-                for number in numbers:
-                    columns[number][1][index] = key
+        if known and waiting.uniform:
+            some = [columns[number] for number in waiting.numbers[0]]
+            if open_all(some, tenant, rows, waiting.edeks, keys):
                 return
-            row, least, most, open_at = rows[index], start + OVERHEAD, start + AHEAD, key.open_at
+        key: ValueKey | CmkError | None = None
+        of: bytes | None = None
+        for index, edek, numbers in zip(waiting.rows, waiting.edeks, waiting.numbers, strict=True):
+            if edek != of:
+                raw, of = keys[edek], edek
+                key = ValueKey(raw) if isinstance(raw, bytearray) else raw
             for number in numbers:
-                stored_here, keys, opened, bound, free = columns[number]
-                stored, value = stored_here[index], None
-                if stored is not None and least <= len(stored) <= most:
-                    if stored[4] == 1:
-                        value = open_at(stored, start, bound + row)
-                    elif free is not None:
-                        value = open_at(stored, start, free)
-                if value is None:
-                    keys[index] = key  # whoever looks is told, if it does not open
-                elif value[:1] == TEXT:
-                    opened[index] = value[1:].decode("utf-8", "surrogatepass")
-                else:
-                    opened[index] = value
-
-        return take
+                columns[number].take(key, index, tenant, rows[index] if known else None, HEAD + len(edek))
 
     def first_rows(self) -> list[models.Model]:
         return [row for row in (ref() for ref in list(self._owners.values())[:FIRST]) if row is not None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from typing import Any
 
 from django.core.exceptions import FieldError
@@ -102,10 +102,12 @@ class _Group:
             )
 
     def open(self, block: list[Any]) -> None:
-        opened = {}
+        opened: dict[Any, Sequence[Any]] = {}
         for at, field in self.positions:
             if field not in opened:
-                opened[field] = [row if row is None else row.open(field, None) for row in block[at]]
+                rows = block[at]
+                found = None if not rows or rows[0] is None else rows[0].all_texts(field)
+                opened[field] = found or [row if row is None else row.open(field, None) for row in rows]
             block[at] = opened[field]
 
 
@@ -184,9 +186,9 @@ class _Reader:
         hidden = self._compiler.get_converters(self._hidden) if self._hidden else {}
         plain |= {self._visible + at: entry for at, entry in hidden.items()}
         whole = self._base.apply_converters(self._compiler, rows, plain) if plain else iter(rows)
-        return self._in_blocks(whole, self._compiler.using or self._compiler.connection.alias)
+        return chain.from_iterable(self._blocks(whole, self._compiler.using or self._compiler.connection.alias))
 
-    def _in_blocks(self, rows: Iterator[Sequence[Any]], using: str) -> Iterator[tuple[Any, ...]]:
+    def _blocks(self, rows: Iterator[Sequence[Any]], using: str) -> Iterator[Iterator[tuple[Any, ...]]]:
         while read := list(islice(rows, BATCH)):
             block: list[Any] = list(zip(*read, strict=True))
             batch = Batch()
@@ -198,7 +200,7 @@ class _Reader:
             for group in (*self._lazy.values(), *self._eager.values()):
                 for (at, field), clear in group.clear.items():
                     block[at] = field.beside(block[at], block[clear])
-            yield from zip(*block[: self._visible], strict=True)
+            yield zip(*block[: self._visible], strict=True)
 
     def _instance_positions(self) -> dict[int, int]:
         """Index in the select list → number of the model instance that it becomes a part of."""

@@ -59,12 +59,6 @@ class Sealed:
         """The value, or Locked. TenantConflict if the active tenant is another; InvalidCiphertext for forged bytes."""
         part, index = self.part, self.index
         column = part.columns[field.attname]
-        value = column.opened[index]
-        names, active = part.names, current_tenant()
-        own = part.captured if names is None else names[index]
-        if type(value) is str and own and (active is None or active == own):
-            column.opened[index] = TAKEN
-            return value
         own = part.tenant(index)
         if own is None and instance is not None:
             own = field.binding.own_tenant(instance)
@@ -75,6 +69,17 @@ class Sealed:
                 raise
             return Locked(self, type(error).__name__, omitted=field.on_locked == "omit")
         return value if type(value) is str else field.codec.load(value)
+
+    def all_texts(self, field: EncryptedField[Any, Any]) -> list[str] | None:
+        """The values of all rows of the block, when they open together as texts that whoever is active may read; None
+        when they have to be looked at one by one."""
+        part, column = self.part, self.part.columns[field.attname]
+        part.fetch(column, self.index, agreed(part.tenant(self.index)), None)
+        owners = {part.captured} if part.names is None else set(part.names)
+        active = current_tenant()
+        if not all(owners) or (active is not None and owners != {active}) or set(map(type, column.opened)) != {str}:
+            return None
+        return column.opened
 
     def is_at(self, field: EncryptedField[Any, Any], instance: models.Model) -> bool | None:
         """Whether the row is still the one it was read from: then its bytes may stay. None: unknown (raw())."""
@@ -115,8 +120,19 @@ class SealedAttribute(DeferredAttribute):
             return self
         data, name = instance.__dict__, self.attname
         value = data[name] if name in data else super().__get__(instance, cls)
-        if type(value) is Sealed:
-            value = data[name] = value.open(self.field, instance)
+        if type(value) is not Sealed:
+            return value
+        # `Sealed.open` of a text that was opened with its block: the usual look, without a call
+        part, index = value.part, value.index
+        opened = part.columns[name].opened
+        text = opened[index]
+        if type(text) is str:
+            own, active = part.captured if part.names is None else part.names[index], current_tenant()
+            if own and (active is None or active == own):
+                opened[index] = TAKEN
+                data[name] = text
+                return text
+        value = data[name] = value.open(self.field, instance)
         return value
 
     def __set__(self, instance: models.Model, value: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models.sql.compiler import SQLInsertCompiler, SQLUpdateCompiler
 
 from encrypted_fields.fields import inserting, tenants
+from encrypted_fields.fields.unnest import by_columns
 from encrypted_fields.search.statements import write_along
 
 _execute_insert = SQLInsertCompiler.execute_sql
@@ -25,9 +26,10 @@ def install() -> None:
 
 def _insert(self: Any, returning_fields: Any = None) -> Any:
     tenants.refuse_upsert(self.query)
-    if inserting.keyless(self):
-        return inserting.insert(self, returning_fields, _execute_insert)
-    return _execute_insert(self, returning_fields)
+    with by_columns(self):
+        if inserting.keyless(self):
+            return inserting.insert(self, returning_fields, _execute_insert)
+        return _execute_insert(self, returning_fields)
 
 
 def _update(self: Any) -> Any:

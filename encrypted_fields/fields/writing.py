@@ -68,10 +68,7 @@ class Pending:
         self.field, self.instance, self.value = field, instance, value
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        statement: Statement | None = compiler.__dict__.get("cmk_statement")
-        if statement is None:
-            statement = compiler.cmk_statement = Statement(compiler, connection)
-        return statement.parameter(self)
+        return Statement.of(compiler).parameter(self)
 
     def __repr__(self) -> str:
         return "<Pending>"
@@ -79,6 +76,13 @@ class Pending:
 
 class Statement:
     """One INSERT or UPDATE: it is sealed at the first question, row by row, with all keys from one call."""
+
+    @classmethod
+    def of(cls, compiler: Any) -> Statement:
+        found: Statement | None = compiler.__dict__.get("cmk_statement")
+        if found is None:
+            found = compiler.cmk_statement = Statement(compiler, compiler.connection)
+        return found
 
     def __init__(self, compiler: Any, connection: Any) -> None:
         self._query, self._connection = compiler.query, connection
@@ -91,10 +95,10 @@ class Statement:
         self._kept: dict[int, tuple[RowKey, str]] = {}  # of rows whose primary key the database is about to make
 
     def parameter(self, pending: Pending) -> tuple[str, list[Any]]:
-        stored = self._stored(pending)
+        stored = self.stored(pending)
         return (f"decode('{stored.hex()}', 'hex')", []) if self._literal else parameter(stored, self._connection)
 
-    def _stored(self, pending: Pending) -> bytes:
+    def stored(self, pending: Pending) -> bytes:
         field, row = pending.field, pending.instance
         binding: Binding = field.binding
         group = binding.tenant_from, binding.own_label
