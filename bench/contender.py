@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class InHand:
     def __init__(self) -> None:
         self.calls = 0
         self._deks: dict[bytes, bytes] = {}
-        self._made: list[Any] = []
+        self._made: deque[Any] = deque()
 
     def make(self, count: int) -> None:
         """Before the clock runs."""
@@ -50,15 +51,14 @@ class InHand:
 
         pairs = [(os.urandom(32), os.urandom(EDEK)) for _ in range(count)]
         self._deks |= {edek: dek for dek, edek in pairs}
-        self._made = [WrappedKey(bytearray(dek), edek) for dek, edek in pairs]
+        self._made = deque(WrappedKey(bytearray(dek), edek) for dek, edek in pairs)
 
     def wrap(self, about: Any) -> Any:
         return self.batch_wrap(about, 1)[0]
 
     def batch_wrap(self, about: Any, count: int) -> list[Any]:
         self.calls += 1
-        given, self._made = self._made[:count], self._made[count:]
-        return given
+        return [self._made.popleft() for _ in range(count)]
 
     def unwrap(self, about: Any, edek: bytes) -> bytearray:
         return self.batch_unwrap(about, [edek])[0]

@@ -15,23 +15,26 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 OVERHEAD = NONCE_BYTES + TAG_BYTES
 
-_DRAWN = 64
+_FEW, _MANY = 4, 64
 _random: Callable[[int], bytes] = os.urandom  # the one seam for randomness
 
 
 class Nonces:
-    """Random nonces for the seals of one statement: drawn from the system many at a time, each given once."""
+    """Random nonces for the seals of one statement: drawn from the system many at a time, after the first few, each
+    given once."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_draw", "_left")
 
     def __init__(self) -> None:
         self._left: list[bytes] = []
+        self._draw = _FEW
 
     def take(self) -> bytes:
         left = self._left
         if not left:
-            drawn = _random(NONCE_BYTES * _DRAWN)
+            drawn = _random(NONCE_BYTES * self._draw)
             left += [drawn[at : at + NONCE_BYTES] for at in range(0, len(drawn), NONCE_BYTES)]
+            self._draw = _MANY
         return left.pop()
 
 
