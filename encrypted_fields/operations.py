@@ -7,13 +7,12 @@ from typing import Any
 from django.db import models
 from django.db.migrations.operations.base import Operation
 
-from encrypted_fields.fields.base import EncryptedField
 from encrypted_fields.moving import STATES, PlaintextLeft
 from encrypted_fields.moving.plaintext import PlaintextField
 
 
 class EncryptField(Operation):
-    """The first step: the old column allows NULL, and a new, empty one stands beside it.
+    """The first step: the old column allows NULL, and a new, empty one stands beside it. For values and for files.
 
     `name` is the field that exists; it becomes `field`, and its column lives on as `plaintext`, a PlaintextField whose
     `db_column` is the old one. Neither the table nor a value is rewritten (PostgreSQL; a database that must rebuild a
@@ -23,7 +22,7 @@ class EncryptField(Operation):
     reduces_to_sql = True
     reversible = True
 
-    def __init__(self, model_name: str, name: str, field: EncryptedField[Any, Any], plaintext: PlaintextField) -> None:
+    def __init__(self, model_name: str, name: str, field: Any, plaintext: PlaintextField) -> None:
         if field.state not in STATES or not field.plaintext:
             raise ValueError(f"EncryptField takes a field with plaintext= and a state of {', '.join(STATES)}")
         self.model_name, self.name, self.field, self.plaintext = model_name, name, field, plaintext
@@ -59,10 +58,11 @@ class EncryptField(Operation):
             return
         sealed, clear = new._meta.get_field(self.name), new._meta.get_field(self._clear)
         quote = schema_editor.quote_name
+        empty = f" OR {quote(clear.column)} = ''" if isinstance(clear, models.FileField) else ""
         with schema_editor.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT 1 FROM {quote(new._meta.db_table)} WHERE {quote(sealed.column)} IS NOT NULL"  # noqa: S608
-                f" AND {quote(clear.column)} IS NULL LIMIT 1"
+                f" AND ({quote(clear.column)} IS NULL{empty}) LIMIT 1"
             )
             if cursor.fetchone():
                 raise PlaintextLeft(f"{self.name}: rows have ciphertext only, run manage.py decrypt_existing first")
@@ -79,7 +79,10 @@ class EncryptField(Operation):
 
 def _bare(model: Any, name: str) -> Any:
     """The new column by itself. The field would offer the schema editor a value for both columns."""
-    column = models.BinaryField(null=True, db_column=model._meta.get_field(name).column)
+    field = model._meta.get_field(name)
+    column: models.Field[Any, Any] = models.BinaryField(null=True, db_column=field.column)
+    if isinstance(field, models.FileField):
+        column = models.CharField(max_length=field.max_length, null=True, db_column=field.column)
     column.set_attributes_from_name(name)
     column.model = model
     return column

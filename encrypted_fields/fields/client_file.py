@@ -66,7 +66,7 @@ class ClientSealedFieldFile(EncryptedFieldFile):
             raise ValueError(f"{self.field.model._meta.label}.{self.field.name}: {problem}")
         self.name = self._stored(self.field.generate_filename(self.instance, "sealed"), cast(Any, Taken(content)))
         self.__dict__.pop("_file", None)
-        self._committed, self._by_hand = True, False
+        self._committed, self._by_hand, self._assigned = True, False, True
         self._set_instance_attribute(self.name, content)
 
     def _open_stored(self) -> Any:
@@ -80,6 +80,7 @@ class ClientSealedFileField(Placed, EncryptedFileField):
     """A file sealed by the browser to `recipients`. `max_size`: bytes of content. The other options are those of
     EncryptedFileField; the name is always private."""
 
+    cmk_file = False
     attr_class = ClientSealedFieldFile
     description = "File sealed in the browser"
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
@@ -20,16 +18,15 @@ from encrypted_fields.core.memory import wipe
 from encrypted_fields.core.stream import CHUNK, OpeningReader, read_header
 from encrypted_fields.fields.binding import Binding
 from encrypted_fields.fields.blocks import FORGED
+from encrypted_fields.fields.names import without_token
 from encrypted_fields.fields.ranged import open_stored
-from encrypted_fields.fields.upload import Upload
+from encrypted_fields.fields.upload import Upload, store
 from encrypted_fields.keys import new_dek, open_dek
 
 if TYPE_CHECKING:
     _BytesFile = File[bytes]
 else:
     _BytesFile = File
-
-_TOKEN = re.compile(r"_[0-9a-f]{16}(?=(\.[^.]*)?$)")
 
 
 class EncryptedFieldFile(FieldFile):
@@ -40,7 +37,8 @@ class EncryptedFieldFile(FieldFile):
     storage: Any
     _committed: bool
     _sealed_for: ValueContext | None = None  # the place, when this object sealed the file itself
-    _by_hand = False  # the name was assigned, not loaded
+    _by_hand = False  # the name was assigned, and is not checked yet
+    _assigned = False  # the name was assigned
 
     def save(self, name: str, content: Any, save: bool = True) -> None:
         """Seals `content` for this row and stores it under a fresh name; then, with `save`, writes the row.
@@ -86,6 +84,12 @@ class EncryptedFieldFile(FieldFile):
     setattr(delete, "alters_data", True)  # noqa: B010
 
     @property
+    def unchanged(self) -> bool:
+        """Whether it is the stored file that the row was loaded with."""
+        loaded = self._committed and self._sealed_for is None and not self._assigned and not self._by_hand
+        return loaded and not self.instance._state.adding
+
+    @property
     def locked(self) -> bool:
         """Whether the customer withdrew access. Asks the proxy; False where there is no stored file."""
         if not self or not self._committed:
@@ -122,7 +126,7 @@ class EncryptedFieldFile(FieldFile):
         raises the refusal when access was withdrawn."""
         _require(self)
         if not self._committed or not self.field.private_names:
-            return _TOKEN.sub("", os.path.basename(str(self.name)))
+            return without_token(str(self.name))
         opened = self.__dict__.get("_file")
         if isinstance(opened, Opened) and not opened.closed:
             return opened.original_name
@@ -186,20 +190,8 @@ class EncryptedFieldFile(FieldFile):
         self._committed, self._sealed_for, self._by_hand = True, context, False
         self._set_instance_attribute(self.name, content)
 
-    def _stored(self, name: str, upload: Upload) -> str:
-        """The name under which the Storage has all of it. What was stored of a failed one is removed: the name is
-        fresh, so it is nobody else's."""
-        done = False
-        try:
-            found = str(self.storage.save(name, upload, max_length=self.field.max_length))
-            done = upload.finished
-            if not done:
-                raise OSError("the storage did not take the whole file")
-            return found
-        finally:
-            if not done:
-                with suppress(Exception):
-                    self.storage.delete(name)
+    def _stored(self, name: str, upload: Any) -> str:
+        return store(self.storage, name, upload, self.field.max_length)
 
     def _set_instance_attribute(self, name: str | None, content: Any) -> None:
         self.instance.__dict__[self.field.attname] = self
@@ -253,7 +245,7 @@ class Opened(_BytesFile):
         super().__init__(cast(Any, io.BufferedReader(reader, CHUNK)), os.path.basename(name or ""))
         self.mode = "rb"
         self.salt = reader.salt
-        self.original_name = _safe(reader.name) or _TOKEN.sub("", os.path.basename(name or ""))
+        self.original_name = _safe(reader.name) or without_token(name or "")
         self._size, self._stored = reader.size, stored
 
     @property

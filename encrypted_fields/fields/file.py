@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import posixpath
 import secrets
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal, cast
+from importlib import import_module
+from typing import Any, Literal, Self, cast
 
-from django.core.exceptions import SuspiciousFileOperation
 from django.db import models
 from django.db.models.fields.files import FileDescriptor
 
 from encrypted_fields.fields.binding import Binding, vars_of
 from encrypted_fields.fields.fieldfile import EncryptedFieldFile
 from encrypted_fields.fields.file_checks import problems
+from encrypted_fields.fields.names import with_token
+from encrypted_fields.fields.unchanged import Unchanged
 from encrypted_fields.fields.unused import remove_unused
 
 
@@ -44,13 +44,24 @@ class EncryptedFileField(models.FileField):
     that serves the opened file with `encrypted_fields.http.encrypted_response`.
     `private_names`: stored under a random name; the name that the file came with lies sealed inside it.
     `unused`: "keep" or "delete" a stored file when its row was deleted or has another, after the commit.
+    `plaintext`, `state`: the field that names the files in clear while they move, and how far they are: docs/moving.md
     Options as for EncryptedField: `tenant_from`, `field_id`, `model_id`, `bind_row`, `label`.
     """
 
+    cmk_file = True  # sealed under a tenant's key: what the commands of a move go through
+
     attr_class = EncryptedFieldFile
     descriptor_class = EncryptedFileDescriptor
-    _OPTIONS = ("field_id", "model_id", "tenant_from", "bind_row", "label", "private_names", "unused", "url_from")
+    _OPTIONS = (
+        "field_id", "model_id", "tenant_from", "bind_row", "label", "private_names", "unused", "url_from", "plaintext",
+        "state",
+    )  # fmt: skip
     non_db_attrs = (*models.FileField.non_db_attrs, *_OPTIONS)
+
+    def __new__(cls, *_: Any, **options: Any) -> Self:
+        if (options.get("plaintext"), options.get("state")) == (None, None):
+            return super().__new__(cls)
+        return cast(Self, super().__new__(import_module("encrypted_fields.moving.file_field").class_for(cls)))
 
     def __init__(
         self,
@@ -63,19 +74,22 @@ class EncryptedFileField(models.FileField):
         private_names: bool = False,
         unused: Literal["keep", "delete"] = "keep",
         url_from: str | Callable[[Any], str] | None = None,
+        plaintext: str | None = None,
+        state: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.field_id, self.model_id, self.tenant_from, self.bind_row = field_id, model_id, tenant_from, bind_row
         self.label = label
         self.private_names, self.unused, self.url_from = private_names, unused, url_from
+        self.plaintext, self.state = plaintext, state
 
     def contribute_to_class(self, cls: type[models.Model], name: str, *args: Any, **kwargs: Any) -> None:
         self.__dict__.pop("binding", None)
         super().contribute_to_class(cls, name, *args, **kwargs)
         if self.column:
             setattr(cls, self.attname, self.descriptor_class(self))
-        if self.unused == "delete" and not cls._meta.abstract and cls.__module__ != "__fake__":
+        if self.unused == "delete" and self.state is None and not cls._meta.abstract and cls.__module__ != "__fake__":
             remove_unused(cls, self)
 
     @cached_property
@@ -101,22 +115,16 @@ class EncryptedFileField(models.FileField):
         """Always a name that nothing was ever stored under: a Storage that overwrites (S3) must not touch the old file
         before the row says so."""
         if self.private_names:
-            return self._fitting(super().generate_filename(instance, secrets.token_hex(16)), "")
-        return self._fitting(super().generate_filename(instance, filename), f"_{secrets.token_hex(8)}")
+            return with_token(self, super().generate_filename(instance, secrets.token_hex(16)), "")
+        return with_token(self, super().generate_filename(instance, filename), f"_{secrets.token_hex(8)}")
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         file = super().pre_save(model_instance, add)
         if file and (add or file._by_hand):
             file.check_place()
             file._by_hand = False
-        return file
+            file._assigned = True
+        return Unchanged(self, file) if file and not add and file.unchanged else file
 
-    def _fitting(self, name: str, token: str) -> str:
-        folder, base = posixpath.split(name)
-        root, ext = os.path.splitext(base)
-        room = (self.max_length or len(name) + len(token)) - len(posixpath.join(folder, token + ext))
-        if room < (len(root) if not token else 1):
-            raise SuspiciousFileOperation(
-                f"{self.name}: max_length={self.max_length} is too short for a fresh name in {folder!r}"
-            )
-        return posixpath.join(folder, root[:room] + token + ext)
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        return value if isinstance(value, Unchanged) else super().get_db_prep_save(value, connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from django.core.files.base import File
@@ -92,3 +93,19 @@ class Upload(_BytesFile):
             self._made = 0
         while self._made < self._at and (skipped := self._reader.read(min(CHUNK, self._at - self._made))):
             self._made += len(skipped)
+
+
+def store(storage: Any, name: str, upload: Any, max_length: int | None) -> str:
+    """The name under which the Storage has all of `upload`, which tells whether it was `finished`. What was stored of a
+    failed one is removed: the name must be fresh, so that it is nobody else's."""
+    done = False
+    try:
+        found = str(storage.save(name, upload, max_length=max_length))
+        done = upload.finished
+        if not done:
+            raise OSError("the storage did not take the whole file")
+        return found
+    finally:
+        if not done:
+            with suppress(Exception):
+                storage.delete(name)

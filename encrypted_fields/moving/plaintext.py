@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from django.db import models
@@ -48,11 +49,14 @@ class PlaintextField(_Field):
     def __new__(cls, base_field: models.Field[Any, Any], **_: Any) -> Self:
         if not isinstance(base_field, models.Field) or isinstance(base_field, PlaintextField):
             raise TypeError(f"PlaintextField wraps a plain field such as models.TextField(), not {base_field!r}")
+        if isinstance(base_field, models.FileField):
+            return cast(Self, super().__new__(import_module("encrypted_fields.moving.plain_file").PlaintextFileField))
         return cast(Self, super().__new__(_class_for(cast(Any, type(base_field)))))
 
     def __init__(self, base_field: models.Field[Any, Any], *, reader: str | None = None) -> None:
         _, _, args, kwargs = base_field.deconstruct()
-        kwargs.pop("default", None)
+        for name in ("default", "width_field", "height_field"):
+            kwargs.pop(name, None)
         self.base, self.reader = base_field, reader  # first: some constructors read `validators`
         super().__init__(*args, **{**kwargs, "null": True, "blank": True, "editable": False, "serialize": False})
 

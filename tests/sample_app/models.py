@@ -13,9 +13,10 @@ from encrypted_fields.search import Exact
 from tests.sample_app.charts import Chart
 from tests.sample_app.filed import Estate, Photo, Receipt
 from tests.sample_app.moving import Mover
+from tests.sample_app.parcels import Parcel
 from tests.sample_app.searchable import Customer, Order, Payroll, PostIt
 
-__all__ = ["Chart", "Customer", "Estate", "Mover", "Order", "Payroll", "Photo", "PostIt", "Receipt"]
+__all__ = ["Chart", "Customer", "Estate", "Mover", "Order", "Parcel", "Payroll", "Photo", "PostIt", "Receipt"]
 
 
 class Colour(models.TextChoices):

@@ -10,6 +10,7 @@ import pytest
 from django.db import connections
 
 from tests.sample_app.moving import TABLE, Mover, found, member
+from tests.sample_app.parcels import Parcel, poster
 from tests.support.postgres import Postgres
 
 
@@ -34,6 +35,8 @@ def _moving_databases(postgres_server: Postgres, django_db_blocker: Any) -> Iter
                 editor.create_model(member("dual"))
                 editor.create_model(Mover)
                 editor.create_model(found("dual"))
+                editor.create_model(Parcel)
+                editor.create_model(poster("dual"))
     yield
     with django_db_blocker.unblock():
         for name in databases:
@@ -47,5 +50,5 @@ def database(request: pytest.FixtureRequest, _moving_databases: None, django_db_
     with django_db_blocker.unblock():
         yield request.param
         with connections[request.param].cursor() as cursor:
-            for table in (TABLE, Mover._meta.db_table, "sample_app_found"):
+            for table in (TABLE, Mover._meta.db_table, "sample_app_found", "sample_app_parcel", "sample_app_poster"):
                 cursor.execute(f"DELETE FROM {table}")
