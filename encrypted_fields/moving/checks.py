@@ -24,9 +24,10 @@ def problems(field: Any) -> Iterator[checks.CheckMessage]:
     """Of one moving field, without its rows."""
     model = field.model
     clear = next((one for one in model._meta.local_concrete_fields if one.name == field.plaintext), None)
-    if not isinstance(clear, PlaintextField):
+    alike = isinstance(clear, models.FileField) is isinstance(field, models.FileField)
+    if not isinstance(clear, PlaintextField) or not alike:
         yield _error(
-            field, "E041", f"plaintext={field.plaintext!r} is no PlaintextField of its table",
+            field, "E041", f"plaintext={field.plaintext!r} is no PlaintextField of its kind in its table",
             "Add it to the model, with the db_column that the values lie in.",
         )  # fmt: skip
         return
@@ -78,9 +79,10 @@ def check_rows(databases: Sequence[str] | None = None, **_: Any) -> list[checks.
 
 
 def left(field: Any, using: str) -> bool:
-    """Whether any row of the field's table holds its value in clear. No, when the column is not there yet."""
+    """Whether any row of the field's table holds its value in clear, or names a file in clear: one query, no file is
+    looked at. No, when the column is not there yet."""
     table, look = Table(field.model, using), connections[using].introspection
-    sql = f"SELECT 1 FROM {table.quoted} WHERE {table.name(field.clear)} IS NOT NULL LIMIT 1"  # noqa: S608 - names
+    sql = f"SELECT 1 FROM {table.quoted} WHERE {table.filled(field.clear)} LIMIT 1"  # noqa: S608 - names
     with connections[using].cursor() as cursor:
         name = field.model._meta.db_table
         if name not in look.table_names(cursor):
@@ -94,7 +96,8 @@ def left(field: Any, using: str) -> bool:
 def _moving() -> Iterator[Any]:
     for model in apps.get_models():
         for field in model._meta.local_concrete_fields:
-            if getattr(field, "state", None) is not None and getattr(field, "cmk_encrypted", False):
+            ours = getattr(field, "cmk_encrypted", False) or getattr(field, "cmk_file", False)
+            if ours and getattr(field, "state", None) is not None:
                 yield field
 
 

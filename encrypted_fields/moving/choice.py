@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from django.apps import apps
@@ -12,10 +12,12 @@ from encrypted_fields.moving.table import Table
 
 
 class Group(NamedTuple):
-    """Encrypted fields of one table in one database whose rows take their tenant from the same place."""
+    """Encrypted fields of one table in one database whose rows take their tenant from the same place; `files`: file
+    fields, of which each file has a key of its own."""
 
     table: Table
     fields: list[Any]
+    files: bool = False
 
     @property
     def title(self) -> str:
@@ -57,14 +59,15 @@ def _model(name: str) -> type[models.Model]:
 
 def _fields(model: type[models.Model], names: Sequence[str], moving: bool) -> Iterator[Any]:
     for field in model._meta.local_concrete_fields:
-        named = getattr(field, "cmk_encrypted", False) and (not names or field.name in names)
+        ours = getattr(field, "cmk_encrypted", False) or getattr(field, "cmk_file", False)
+        named = ours and (not names or field.name in names)
         if named and (not moving or getattr(field, "state", None) is not None):
             yield field
 
 
 def _together(table: Table, fields: Sequence[Any]) -> Iterator[Group]:
-    found: dict[str | Callable[..., Any] | None, list[Any]] = {}
+    found: dict[Any, list[Any]] = {}
     for field in fields:
-        found.setdefault(field.binding.tenant_from, []).append(field)
-    for some in found.values():
-        yield Group(table, some)
+        found.setdefault((field.binding.tenant_from, getattr(field, "cmk_file", False)), []).append(field)
+    for (_, files), some in found.items():
+        yield Group(table, some, files)

@@ -77,6 +77,11 @@ class MovingCommand(BaseCommand):
             for reason, count in tally.left.items():
                 rows = ", ".join(tally.rows[reason])
                 self.stdout.write(self.style.WARNING(f"  left: {count:,} values: {reason} (rows {rows})"))
+            if tally.cleared:
+                self.stdout.write(f"  {tally.cleared:,} files of killed runs removed")
+            for name in tally.strays:
+                said = f"  {name}: left by a killed run, unless another run is writing it; remove it if none is"
+                self.stdout.write(self.style.WARNING(said))
             if tally.overtaken:
                 self.stdout.write(self.style.WARNING(f"  left: {tally.overtaken:,} values: changed again and again"))
         label = group.table.model._meta.label

@@ -20,14 +20,14 @@ from encrypted_fields.moving.tally import Tally
 MOST = 4 * BATCH  # keys that wait for others of their tenant, so that these go in one call
 
 
-class _Place(NamedTuple):
-    """A value that holds a key."""
+class Place(NamedTuple):
+    """Where a key lies: `stored` is what the column holds, `parsed` what it says (its `edek` is the key)."""
 
     field: Any
     raw_pk: Any
     pk: Any
-    stored: bytes
-    parsed: envelope.Envelope
+    stored: Any
+    parsed: Any
 
 
 class Rekeying(Job):
@@ -50,40 +50,46 @@ class Rekeying(Job):
         super().__init__(table, fields, tenant)
         self.passes = 1 if every else PASSES
         self.keys = Rewrapping(self.binding, every=every, one_by_one=one_by_one)
-        self._waiting: dict[str, dict[bytes, list[_Place]]] = {}  # by tenant and EDEK, which values of a row share
+        self._waiting: dict[str, dict[bytes, list[Place]]] = {}  # by tenant and EDEK, which values of a row share
 
     def _columns(self) -> list[Any]:
         return list(self.fields)
 
     def _pending(self, field: Any) -> str:
         """Which of them need it is only seen in them."""
-        return f"{self.table.name(field)} IS NOT NULL"
+        return f"({self.table.filled(field)})"
 
     def _page(self, page: list[Row], pks: list[Any], tenants: list[str | None], tally: Tally, dry_run: bool) -> None:
-        for number, tenant in enumerate(tenants):
-            for at, field in enumerate(self.fields):
-                stored = None if page[number][1 + at] is None else bytes(page[number][1 + at])
-                if stored is None or tenant == "":
+        for at, field in enumerate(self.fields):
+            places = list[tuple[str, Place]]()
+            for number, tenant in enumerate(tenants):
+                stored = page[number][1 + at]
+                if not stored or tenant == "":
                     continue
                 if tenant is None:
                     tally.leave("no tenant", pks[number])
-                    continue
-                try:
-                    parsed = envelope.parse(stored)
-                    due = self.keys.due(tenant, parsed.edek, tally)
-                except CmkError as error:
-                    tally.leave(type(error).__name__, pks[number])
-                    continue
-                if due:
-                    tally.found += 1
-                    if not dry_run:
-                        place = _Place(field, page[number][0], pks[number], stored, parsed)
-                        self._waiting.setdefault(tenant, {}).setdefault(parsed.edek, []).append(place)
+                else:
+                    places.append((tenant, Place(field, page[number][0], pks[number], stored, None)))
+            for (tenant, place), parsed in zip(places, self._parsed([place for _, place in places]), strict=True):
+                self._gather(tenant, place._replace(parsed=parsed), tally, dry_run)
         for tenant, keys in self._waiting.items():
             while len(keys) >= BATCH:
                 self._rekey(tenant, tally)
         while sum(map(len, self._waiting.values())) > MOST:
             self._rekey(max(self._waiting, key=lambda name: len(self._waiting[name])), tally)
+
+    def _gather(self, tenant: str, place: Place, tally: Tally, dry_run: bool) -> None:
+        try:
+            if isinstance(place.parsed, CmkError):
+                raise place.parsed
+            due = self.keys.due(tenant, place.parsed.edek, tally)
+        except CmkError as error:
+            tally.leave(type(error).__name__, place.pk)
+            return
+        if due:
+            tally.found += 1
+            if not dry_run:
+                self._waiting.setdefault(tenant, {}).setdefault(place.parsed.edek, []).append(place)
 
     def _rest(self, tally: Tally) -> None:
         for tenant in self._waiting:
@@ -96,17 +102,34 @@ class Rekeying(Job):
         asked = {edek: waiting.pop(edek) for edek in list(waiting)[:BATCH]}
         if not asked:
             return
-        swaps: dict[Any, list[tuple[Any, ...]]] = {}
-        over: CmkError | None = None
+        ready, over = list[tuple[Place, bytes]](), None
         for edek, new in self.keys.renewed(tenant, list(asked), tally).items():
             for place in asked[edek]:
                 if isinstance(new, CmkError):
                     tally.leave(type(new).__name__, place.pk)
                     over = new if new.retryable else over
                 else:
-                    stored, changed = self.table.bytes(place.stored), self.table.bytes(place.parsed.with_edek(new))
-                    swaps.setdefault(place.field, []).append((changed, place.raw_pk, stored))
-        for field, rows in swaps.items():
-            tally.swapped(len(rows), self.table.swap([(field, True)], [(field, True)], rows))
+                    ready.append((place, new))
+        self._write(ready, tally)
         if over is not None:
             raise over
+
+    def _parsed(self, places: list[Place]) -> list[Any]:
+        """What each says, or the CmkError that it says nothing."""
+        return [_envelope(bytes(place.stored)) for place in places]
+
+    def _write(self, ready: list[tuple[Place, bytes]], tally: Tally) -> None:
+        """Put the new EDEKs where the old ones were."""
+        swaps: dict[Any, list[tuple[Any, ...]]] = {}
+        for place, new in ready:
+            stored, changed = self.table.bytes(bytes(place.stored)), self.table.bytes(place.parsed.with_edek(new))
+            swaps.setdefault(place.field, []).append((changed, place.raw_pk, stored))
+        for field, rows in swaps.items():
+            tally.swapped(len(rows), self.table.swap([(field, True)], [(field, True)], rows))
+
+
+def _envelope(stored: bytes) -> envelope.Envelope | CmkError:
+    try:
+        return envelope.parse(stored)
+    except CmkError as error:
+        return error

@@ -31,6 +31,11 @@ class Table:
         found: str = self.connection.ops.quote_name(field.column)
         return found
 
+    def filled(self, field: Any) -> str:
+        """SQL: the column holds something. A file field without a file is NULL or empty."""
+        some = f"{self.name(field)} IS NOT NULL"
+        return f"{some} AND {self.name(field)} <> ''" if isinstance(field, models.FileField) else some
+
     @cached_property
     def quoted(self) -> str:
         found: str = self.connection.ops.quote_name(self.model._meta.db_table)

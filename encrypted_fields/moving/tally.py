@@ -27,12 +27,18 @@ class Tally:
     calls: int = 0
     left: Counter[str] = field(default_factory=Counter)
     rows: dict[str, list[str]] = field(default_factory=dict)
+    cleared: int = 0  # files of killed runs that were removed
+    strays: list[str] = field(default_factory=list)  # such files, or another run's, that were let be
 
     def leave(self, reason: str, pk: object, count: int = 1) -> None:
         self.left[reason] += count
         shown = self.rows.setdefault(reason, [])
         if len(shown) < _SHOWN:
             shown.append(str(pk))
+
+    def stray(self, name: str) -> None:
+        if name not in self.strays:
+            self.strays.append(name)
 
     def swapped(self, asked: int, done: int) -> None:
         self.written += done
@@ -44,6 +50,9 @@ class Tally:
         self.written += later.written
         self.calls += later.calls
         self.overtaken = later.overtaken
+        self.cleared += later.cleared
+        for name in later.strays:
+            self.stray(name)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -53,6 +62,8 @@ class Tally:
             "calls": self.calls,
             "left": dict(self.left),
             "rows": self.rows,
+            "cleared": self.cleared,
+            "strays": self.strays,
         }
 
 

@@ -15,10 +15,8 @@ from typing import Any
 from celery import shared_task
 
 from encrypted_fields import tenancy
+from encrypted_fields.moving import jobs
 from encrypted_fields.moving.choice import Group, groups
-from encrypted_fields.moving.decrypting import Decryption
-from encrypted_fields.moving.encrypting import Encryption
-from encrypted_fields.moving.rekeying import Rekeying
 from encrypted_fields.moving.status import status
 
 
@@ -28,7 +26,7 @@ def encrypt_existing(
 ) -> list[dict[str, Any]]:
     return _each(
         "encrypt_existing", model, field, tenant, using, True,
-        lambda group: Encryption(group.table, group.fields, tenant=tenant, verify=verify),
+        lambda group: jobs.encryption(group, tenant, verify=verify),
     )  # fmt: skip
 
 
@@ -38,7 +36,7 @@ def decrypt_existing(
 ) -> list[dict[str, Any]]:
     return _each(
         "decrypt_existing", model, field, tenant, using, True,
-        lambda group: Decryption(group.table, group.fields, tenant=tenant),
+        lambda group: jobs.decryption(group, tenant),
     )  # fmt: skip
 
 
@@ -53,7 +51,7 @@ def rekey(
 ) -> list[dict[str, Any]]:
     return _each(
         "rekey", model, field, tenant, using, False,
-        lambda group: Rekeying(group.table, group.fields, tenant=tenant, every=every, one_by_one=one_by_one),
+        lambda group: jobs.rekeying(group, tenant, every=every, one_by_one=one_by_one),
     )  # fmt: skip
 
 

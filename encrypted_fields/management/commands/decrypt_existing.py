@@ -8,7 +8,8 @@ from typing import Any
 from encrypted_fields.moving import DUAL, PLAINTEXT
 from encrypted_fields.moving.choice import Group
 from encrypted_fields.moving.command import MovingCommand
-from encrypted_fields.moving.decrypting import Decryption
+from encrypted_fields.moving.job import Job
+from encrypted_fields.moving.jobs import decryption
 
 
 class Command(MovingCommand):
@@ -19,7 +20,7 @@ class Command(MovingCommand):
             raise ValueError("name the --model: nothing is decrypted by accident")
         for group in super().chosen(options):
             ready = [one for one in group.fields if one.state in (PLAINTEXT, DUAL)]
-            yield Group(group.table, ready or group.fields)
+            yield group._replace(fields=ready or group.fields)
 
-    def job(self, group: Group, options: dict[str, Any]) -> Decryption:
-        return Decryption(group.table, group.fields, tenant=options["tenant"])
+    def job(self, group: Group, options: dict[str, Any]) -> Job:
+        return decryption(group, options["tenant"])

@@ -1,4 +1,4 @@
-"""`manage.py encrypt_existing`: seal what lies in clear in moving fields. Restartable, while writers go on."""
+"""`manage.py encrypt_existing`: seal what lies in clear, values and files. Restartable, while writers go on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from django.core.management.base import CommandParser
 from encrypted_fields.moving import PLAINTEXT
 from encrypted_fields.moving.choice import Group
 from encrypted_fields.moving.command import MovingCommand
-from encrypted_fields.moving.encrypting import Encryption
+from encrypted_fields.moving.job import Job
+from encrypted_fields.moving.jobs import encryption
 
 
 class Command(MovingCommand):
-    help = "Seals the values that lie in clear beside encrypted fields, and clears them in the states that say so."
+    help = "Seals values and files that lie in clear beside encrypted ones, and clears them where the state says so."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -29,7 +30,7 @@ class Command(MovingCommand):
             ready = [one for one in group.fields if one.state != PLAINTEXT]
             fields = group.fields if options["model"] else ready  # a field that was asked for tells why it cannot
             if fields:
-                yield Group(group.table, fields)
+                yield group._replace(fields=fields)
 
-    def job(self, group: Group, options: dict[str, Any]) -> Encryption:
-        return Encryption(group.table, group.fields, tenant=options["tenant"], verify=options["verify"])
+    def job(self, group: Group, options: dict[str, Any]) -> Job:
+        return encryption(group, options["tenant"], verify=options["verify"])

@@ -1,4 +1,4 @@
-"""`manage.py encryption_status`: values by state, KMS configuration and key. Exit code 1 if something must not be."""
+"""`manage.py encryption_status`: values and files by state and key. Exit code 1 if something must not be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from encrypted_fields.moving.status import Status, status
 
 
 class Command(BaseCommand):
-    help = "Counts stored values by state and key; fails if plaintext is left in an encrypted-only field."
+    help = "Counts stored values and files by state and key; fails if plaintext is left in an encrypted-only field."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -40,18 +40,18 @@ class Command(BaseCommand):
 
     def _table(self, found: list[Status]) -> None:
         lines: list[tuple[str, ...]] = [
-            ("field", "database", "state", "rows", "null", "in clear", "sealed", "both", "foreign", "keys")
+            ("field", "database", "state", "rows", "null", "in clear", "sealed", "both", "foreign", "missing", "keys")
         ]
         for one in found:
             keys = ", ".join(
                 f"configuration {config}{f' leased {leased}' if leased else ''}: {count:,}"
                 for (config, leased), count in sorted(one.keys.items())
             )
-            counts = (one.rows, one.null, one.in_clear, one.sealed, one.both, one.foreign)
+            counts = (one.rows, one.null, one.in_clear, one.sealed, one.both, one.foreign, one.missing)
             name = f"{one.model}.{one.field}"
             lines.append((name, one.database, one.state or "encrypted", *(f"{count:,}" for count in counts), keys))
         widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
         for line in lines:
-            cells = [text.rjust(width) if 3 <= at < 9 else text.ljust(width)
+            cells = [text.rjust(width) if 3 <= at < 10 else text.ljust(width)
                      for at, (text, width) in enumerate(zip(line, widths, strict=True))]  # fmt: skip
             self.stdout.write("  ".join(cells).rstrip())

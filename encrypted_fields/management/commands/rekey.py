@@ -1,4 +1,4 @@
-"""`manage.py rekey`: wrapped keys inside stored values are wrapped anew by today's primary configuration."""
+"""`manage.py rekey`: wrapped keys inside stored values and files are wrapped anew by today's primary configuration."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from django.core.management.base import CommandParser
 
 from encrypted_fields.moving.choice import Group
 from encrypted_fields.moving.command import MovingCommand
-from encrypted_fields.moving.rekeying import Rekeying
+from encrypted_fields.moving.job import Job
+from encrypted_fields.moving.jobs import rekeying
 
 
 class Command(MovingCommand):
-    help = "Rekeys stored values through the proxy: their wrapped keys change, nothing is opened here."
+    help = "Rekeys stored values and files through the proxy: their wrapped keys change, nothing is opened here."
     moving = False
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -23,11 +24,5 @@ class Command(MovingCommand):
             "--one-by-one", action="store_true", help="a call for each key: for a proxy without batch-rekey"
         )
 
-    def job(self, group: Group, options: dict[str, Any]) -> Rekeying:
-        return Rekeying(
-            group.table,
-            group.fields,
-            tenant=options["tenant"],
-            every=options["every"],
-            one_by_one=options["one_by_one"],
-        )
+    def job(self, group: Group, options: dict[str, Any]) -> Job:
+        return rekeying(group, options["tenant"], every=options["every"], one_by_one=options["one_by_one"])

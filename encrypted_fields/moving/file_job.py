@@ -1,0 +1,131 @@
+"""What the jobs that move files share: one file after the other, the row by compare and swap, the old file last."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from django.core.exceptions import SuspiciousFileOperation
+
+from encrypted_fields.core.context import ValueContext
+from encrypted_fields.core.errors import CmkError
+from encrypted_fields.core.stream import CHUNK, OpeningReader, read_header
+from encrypted_fields.fields.ranged import open_stored
+from encrypted_fields.moving.file_keys import FILES, opening_keys
+from encrypted_fields.moving.job import Job, Row
+from encrypted_fields.moving.shelf import Shelf, Taken
+from encrypted_fields.moving.table import Table
+from encrypted_fields.moving.tally import Tally
+
+GONE = "not in the Storage"
+
+
+class Cell(NamedTuple):
+    """A row's two names as they lie in the table, "" and NULL told apart; `tenant`: None if it has none."""
+
+    raw_pk: Any
+    pk: Any
+    tenant: str
+    clear: str | None
+    sealed: str | None
+
+
+class FileJob(Job):
+    """Of moving file fields. `plain` and `sealed` hold the files that each field's two columns name."""
+
+    size = FILES
+
+    def __init__(self, table: Table, fields: Sequence[Any], tenant: str | None) -> None:
+        super().__init__(table, fields, tenant)
+        self.plain = {field: Shelf(table, field.clear) for field in fields}
+        self.sealed = {field: Shelf(table, field) for field in fields}
+
+    def _page(self, page: list[Row], pks: list[Any], tenants: list[str | None], tally: Tally, dry_run: bool) -> None:
+        for at, field in enumerate(self.fields):
+            cells = list[Cell]()
+            for number, tenant in enumerate(tenants):
+                clear, sealed = page[number][1 + 2 * at : 3 + 2 * at]
+                if tenant == "" or not self._has_work(field, clear, sealed):
+                    continue
+                tally.found += 1
+                if tenant is None:
+                    tally.leave("no tenant", pks[number])
+                else:
+                    cells.append(Cell(page[number][0], pks[number], tenant, clear, sealed))
+            if cells and not dry_run:
+                self._files(field, cells, tally)
+
+    def _has_work(self, field: Any, clear: str | None, sealed: str | None) -> bool:
+        raise NotImplementedError
+
+    def _files(self, field: Any, cells: list[Cell], tally: Tally) -> None:
+        raise NotImplementedError
+
+    def context(self, field: Any, cell: Cell) -> ValueContext:
+        binding = field.binding
+        return ValueContext(cell.tenant, binding.model_id, binding.field_id, binding.row(cell.pk))
+
+    def swap(self, field: Any, cell: Cell, *, clear: str | None, sealed: str | None) -> bool:
+        """Give the row these names if it still has those of the cell."""
+        columns = (field.clear, field)
+        before, after = (cell.clear, cell.sealed), (clear, sealed)
+        changed = [(one, new) for one, old, new in zip(columns, before, after, strict=True) if new != old]
+        given = [new for _, new in changed if new is not None]
+        row = (*given, cell.raw_pk, *(old for old in before if old is not None))
+        write = [(one, new is not None) for one, new in changed]
+        expect = [(one, old is not None) for one, old in zip(columns, before, strict=True)]
+        return bool(self.table.swap(write, expect, [row]))
+
+    @contextmanager
+    def opened(self, field: Any, cells: Sequence[Cell], tally: Tally) -> Iterator[list[OpeningReader | str]]:
+        """The sealed files of the cells, or why they do not open."""
+        shelf, found = self.sealed[field], list[Any]()
+        with ExitStack() as stack:
+            for cell in cells:
+                try:
+                    source = stack.enter_context(closing(open_stored(shelf.storage, str(cell.sealed))))
+                    found.append((source, read_header(source).edek))
+                except FileNotFoundError:
+                    found.append(GONE)
+                except CmkError as error:
+                    found.append(type(error).__name__)
+            there = [number for number, one in enumerate(found) if isinstance(one, tuple)]
+            asked = [(cells[number].tenant, found[number][1]) for number in there]
+            with opening_keys(asked, self.binding, tally) as keys:
+                for number, key in zip(there, keys, strict=True):
+                    found[number] = self._reader(field, cells[number], found[number][0], key)
+            yield found
+
+    def _reader(self, field: Any, cell: Cell, source: BinaryIO, key: bytearray | CmkError) -> OpeningReader | str:
+        if isinstance(key, CmkError):
+            return type(key).__name__
+        try:
+            return OpeningReader(source, key, self.context(field, cell))
+        except CmkError as error:
+            return type(error).__name__
+
+    @contextmanager
+    def leaving(self, cell: Cell, tally: Tally) -> Iterator[None]:
+        """What is wrong with one file leaves its row, and the others go on."""
+        try:
+            yield
+        except FileNotFoundError:
+            tally.leave(GONE, cell.pk)
+        except (PermissionError, SuspiciousFileOperation, Taken) as error:
+            tally.leave(type(error).__name__, cell.pk)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two streams hold the same bytes."""
+    first, second = (
+        io.BufferedReader(source, CHUNK) if isinstance(source, io.RawIOBase) else cast(Any, source)
+        for source in (one, other)
+    )
+    while True:
+        data = first.read(CHUNK)
+        if data != second.read(CHUNK):
+            return False
+        if not data:
+            return True
