@@ -188,7 +188,7 @@ class Service:
     ) -> wire.BatchReply:
         """One event for each id, one wait for all of them, then each key is looked at once more."""
         witness, keys, failures = self._witness, {}, {}
-        used = witness.using(tenant, request, ray, action)
+        used = witness.using(tenant, request, ray, action, len(taken))
         await witness.record([
             witness.failed(tenant, request, ray, action, one, name) if isinstance(one, CmkError) else used(one, name)
             for name, one in taken.items()
@@ -213,7 +213,7 @@ class Service:
     ) -> wire.BatchReply:
         """As `_answer`, with the two events of a rekey for each id, one for either trail."""
         witness, keys, failures = self._witness, dict[str, wire.EdekReply](), {}
-        left, came = (witness.using(whose, request, ray, events.REKEY) for whose in (tenant, target))
+        left, came = (witness.using(whose, request, ray, events.REKEY, len(taken)) for whose in (tenant, target))
         made = []
         for name, one in taken.items():
             if isinstance(one, CmkError):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from encrypted_fields.core.errors import AuditUnavailable
 from tsp import wire
+from tsp.contract import events
 from tsp.contract.events import AuditEvent
 from tsp.keyring import Held
 from tsp.ports import Tenant
@@ -65,8 +66,11 @@ class Turn:
             else:
                 taken.append((future, ask, held))
         if taken:
-            used = self._witness.used
-            made = [used(ask.tenant, ask.request, ask.ray, ask.action, held) for _, ask, held in taken]
+            used, stamps = self._witness.used, events.stamps(len(taken))
+            made = [
+                used(ask.tenant, ask.request, ask.ray, ask.action, held, stamp)
+                for (_, ask, held), stamp in zip(taken, stamps, strict=True)
+            ]
             task = asyncio.ensure_future(self._record(taken, made))
             self._recording.add(task)
             task.add_done_callback(self._recording.discard)

@@ -29,28 +29,37 @@ class Witness:
             await self._trail.record(made)
 
     def used(
-        self, tenant: Tenant, request: wire.Request, ray: str, action: str, held: Held, name: str = ""
+        self,
+        tenant: Tenant,
+        request: wire.Request,
+        ray: str,
+        action: str,
+        held: Held,
+        stamp: tuple[str, str] | None = None,
     ) -> AuditEvent:
-        """A key is about to be released. `name` is its id in a batch."""
-        icl = request.icl_fields
+        """A key is about to be released. `stamp` is one of `events.stamps`."""
+        icl, (identity, at) = request.icl_fields, stamp or (events.new_id(), events.timestamp())
         return AuditEvent(
-            id=events.new_id(), time=events.timestamp(), vendor=tenant.vendor, tenant=tenant.name, action=action,
+            id=identity, time=at, vendor=tenant.vendor, tenant=tenant.name, action=action,
             outcome=events.SUCCESS, requesting_id=icl.requesting_id, data_label=icl.data_label or "",
-            source_ip=icl.source_ip or "", object_id=icl.object_id or name[:_LONGEST], request_id=icl.request_id or "",
+            source_ip=icl.source_ip or "", object_id=icl.object_id or "", request_id=icl.request_id or "",
             ray_id=ray, tsp=self._tsp, config=held.config, leased=held.leased, edek=held.fingerprint,
             custom=request.custom_fields or {},
         )  # fmt: skip
 
-    def using(self, tenant: Tenant, request: wire.Request, ray: str, action: str) -> Callable[[Held, str], AuditEvent]:
-        """`used` for all keys of one request."""
-        icl, time = request.icl_fields, events.timestamp()
+    def using(
+        self, tenant: Tenant, request: wire.Request, ray: str, action: str, most: int
+    ) -> Callable[[Held, str], AuditEvent]:
+        """`used` for the keys of one request, `most` of them, each with its id in the batch."""
+        icl, stamps = request.icl_fields, iter(events.stamps(most))
         vendor, who, tsp, custom = tenant.vendor, tenant.name, self._tsp, request.custom_fields or {}
         requesting, label, source = icl.requesting_id, icl.data_label or "", icl.source_ip or ""
         target, asked = icl.object_id, icl.request_id or ""
 
         def used(held: Held, name: str) -> AuditEvent:
+            identity, at = next(stamps)
             return AuditEvent(
-                id=events.new_id(), time=time, vendor=vendor, tenant=who, action=action, outcome=events.SUCCESS,
+                id=identity, time=at, vendor=vendor, tenant=who, action=action, outcome=events.SUCCESS,
                 requesting_id=requesting, data_label=label, source_ip=source, object_id=target or name[:_LONGEST],
                 request_id=asked, ray_id=ray, tsp=tsp, config=held.config, leased=held.leased, edek=held.fingerprint,
                 custom=custom,

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 _MAGIC = b"cmk-spool-1\n"
@@ -18,20 +17,25 @@ _HEAD = struct.Struct(">IIB")  # length of queue and body, CRC-32 of what follow
 _ACK = struct.Struct(">I")  # where the body starts
 _MAX_FRAME = 1_048_576
 _log = logging.getLogger("tsp.audit.spool")
+Found = tuple[str, int, int]  # a queue, where a body of it starts, and its length
 
 
-class Found(NamedTuple):
-    """A frame that lies on disk: `at` is where its body starts."""
+def framed(bodies: Iterable[tuple[str, bytes]]) -> tuple[bytes, list[Found]]:
+    """The frames of (queue, body) pairs, one behind the other, and where in them the bodies start.
 
-    queue: str
-    at: int
-    length: int
-
-
-def frame(queue: str, body: bytes) -> bytes:
-    """`u32 length ‖ u32 CRC-32 ‖ u8 n ‖ queue(n) ‖ body`, big-endian; the CRC covers all behind it."""
-    name, start = _name(queue)
-    return b"".join((_HEAD.pack(len(name) + len(body), zlib.crc32(body, start), len(name)), name, body))
+    A frame is `u32 length ‖ u32 CRC-32 ‖ u8 n ‖ queue(n) ‖ body`, big-endian; the CRC covers all behind it.
+    """
+    parts: list[bytes] = []
+    found: list[Found] = []
+    at = 0
+    for queue, body in bodies:
+        name, start = _name(queue)
+        many, length = len(name), len(body)
+        parts += (_HEAD.pack(many + length, zlib.crc32(body, start), many), name, body)
+        at += _HEAD.size + many
+        found.append((queue, at, length))
+        at += length
+    return b"".join(parts), found
 
 
 @lru_cache(4096)  # a queue has many events
@@ -62,16 +66,16 @@ class Segment:
                 os.posix_fallocate(self._file, 0, reserve)
             except OSError:  # a disk that is nearly full, or cannot do it: then the file grows
                 os.ftruncate(self._file, 0)
-        self.append([_MAGIC])
+        self.append(_MAGIC)
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
 
-    def append(self, frames: Iterable[bytes]) -> int:
-        """Write all frames and force them to disk: the offset of the first. On OSError nothing of them stays."""
-        data, at = b"".join(frames), self.size
+    def append(self, data: bytes) -> int:
+        """Write frames so that they are on disk: the offset of the first. On OSError nothing of them stays."""
+        at = self.size
         try:
             written = 0
             while written < len(data):
@@ -108,7 +112,7 @@ class Segment:
             else:
                 whole = end
                 if start not in gone:
-                    yield Found(data[start - name : start].decode(), start, end - start)
+                    yield data[start - name : start].decode(), start, end - start
             at = end
         if whole != self.size:
             torn = len(data[whole:].rstrip(b"\0"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from tsp.audit.segments import Segment, existing, frame, number
+from tsp.audit.segments import Found, Segment, existing, framed, number
 
 _AHEAD = 16_384  # bytes; a queue's events mostly lie side by side, so some forty come with one read
 _32 = 0xFFFF_FFFF
@@ -35,13 +35,12 @@ class Store:
         self._last = 0
         for path in existing(folder):
             segment = self._segments[number(path)] = Segment(path)
-            for found in segment.scan():
-                self._index(segment, found.queue, _place(number(path), found.at, found.length))
+            self._index(segment, segment.scan())
             self._delete_if_empty(segment)
 
     def append(self, frames: Sequence[tuple[str, bytes]]) -> None:
         """Add (queue, body) pairs, durably: all of them, or none and OSError."""
-        data = [frame(queue, body) for queue, body in frames]
+        data, found = framed(frames)
         try:
             segment = self._writable()
             at = segment.append(data)
@@ -52,11 +51,8 @@ class Store:
                 if old is not None:
                     self._delete_if_empty(old)
             raise
-        here = number(segment.path)
         with self._lock:
-            for (queue, body), whole in zip(frames, data, strict=True):
-                at += len(whole)  # a frame ends with its body
-                self._index(segment, queue, _place(here, at - len(body), len(body)))
+            self._index(segment, found, at)
         self._tidy()
 
     def queues(self) -> list[str]:
@@ -122,13 +118,16 @@ class Store:
         assert self._active is not None
         return self._active
 
-    def _index(self, segment: Segment, queue: str, place: int) -> None:
-        self._last += 1
-        segment.live += 1
-        places = self._queues.get(queue)
-        if places is None:
-            places = self._queues[queue] = {}
-        places[self._last] = place
+    def _index(self, segment: Segment, found: Iterable[Found], start: int = 0) -> None:
+        here, last, queues = _place(number(segment.path), start, 0), self._last, self._queues
+        for queue, at, length in found:
+            places = queues.get(queue)
+            if places is None:
+                places = queues[queue] = {}
+            last += 1
+            places[last] = here + (at << 32 | length)
+        segment.live += last - self._last
+        self._last = last
 
     def _delete_if_empty(self, segment: Segment) -> bool:
         if segment.live or segment is self._active:
@@ -163,7 +162,7 @@ class Store:
                 return
             moved = [item for item in live if item[2] >> 64 == number(oldest.path)]
             bodies = self._bodies([place for _, _, place in moved])
-        data = [frame(queue, body) for (queue, _, _), body in zip(moved, bodies, strict=True)]
+        data, found = framed((queue, body) for (queue, _, _), body in zip(moved, bodies, strict=True))
         try:
             segment = self._writable()
             at = segment.append(data)
@@ -172,15 +171,13 @@ class Store:
             return
         here = number(segment.path)
         with self._lock:
-            for (queue, key, place), whole in zip(moved, data, strict=True):
-                length = place & _32
-                at += len(whole)
+            for (queue, key, _), (_, start, length) in zip(moved, found, strict=True):
                 if key in self._queues.get(queue, {}):
-                    self._queues[queue][key] = _place(here, at - length, length)
+                    self._queues[queue][key] = _place(here, at + start, length)
                     segment.live += 1
                     oldest.live -= 1
                 else:  # delivered meanwhile
-                    segment.ack([at - length])
+                    segment.ack([at + start])
             if number(oldest.path) in self._segments:
                 self._delete_if_empty(oldest)
 

@@ -27,14 +27,13 @@ _log = logging.getLogger("tsp.audit.stream")
 _Addressed = tuple[str, AuditEvent]
 
 # All or nothing, as one transaction, and one reply for the whole batch, which is much cheaper to read than one an
-# event. KEYS: producer, set of queues, a stream for each queue. ARGV: the batch's number, how long it is kept, the
-# name of each queue, then for each event the place of its queue and its bytes.
+# event; so are a queue's events in one argument, each a line, to write. KEYS: producer, set of queues, a stream for
+# each queue. ARGV: the batch's number, how long it is kept, then for each queue its name and its events.
 _ADD = """
-local many = #KEYS - 2
-for at = 3 + many, #ARGV, 2 do
-  redis.call('XADD', KEYS[2 + tonumber(ARGV[at])], '*', 'e', ARGV[at + 1])
+for at = 3, #KEYS do
+  for event in string.gmatch(ARGV[2 * at - 2], '[^\\n]+') do redis.call('XADD', KEYS[at], '*', 'e', event) end
+  redis.call('SADD', KEYS[2], ARGV[2 * at - 3])
 end
-for at = 1, many do redis.call('SADD', KEYS[2], ARGV[2 + at]) end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 """
 _DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
@@ -175,15 +174,16 @@ class StreamTrail:
     async def _send(self, batch: Sequence[_Addressed]) -> None:
         self._number += 1
         self._uncertain = self._number, list(batch)
-        queues = list(dict.fromkeys(queue for queue, _ in batch))
-        places = {queue: place for place, queue in enumerate(queues, 1)}
-        keys = [stream_name(self._vendor, queue) for queue in queues]
-        added: list[Any] = []
+        lines: dict[str, list[bytes]] = {}
         for queue, event in batch:
-            added += (places[queue], events.dump(event))
+            lines.setdefault(queue, []).append(events.dump(event))  # one line: JSON escapes a line feed
+        keys = [stream_name(self._vendor, queue) for queue in lines]
+        added: list[str | bytes] = []
+        for queue, found in lines.items():
+            added += (queue, b"\n".join(found))
         await cast(Any, self._redis.eval(
             _ADD, 2 + len(keys), self._producer, queues_name(self._vendor), *keys,
-            self._number, _PRODUCER_SECONDS, *queues, *added,
+            self._number, _PRODUCER_SECONDS, *added,
         ))  # fmt: skip
         self._uncertain = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import lru_cache
 
@@ -77,6 +78,13 @@ def load(data: bytes) -> AuditEvent:
 def new_id() -> str:
     """32 hex digits: 48 bits of milliseconds, then 80 random bits. Sorts by time to the millisecond."""
     return ((time.time_ns() // 1_000_000).to_bytes(6, "big") + fresh(10)).hex()
+
+
+def stamps(count: int) -> list[tuple[str, str]]:
+    """`new_id` and `timestamp` for each of `count` events of one moment."""
+    now = time.time_ns() // 1_000_000
+    start, at, noise = f"{now:012x}", timestamp(now / 1000), os.urandom(10 * count).hex()
+    return [(start + noise[place : place + 20], at) for place in range(0, 20 * count, 20)]
 
 
 def made(identity: str) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from hashlib import sha256
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from encrypted_fields.core.memory import SecretBytes
 from tsp import edek
@@ -17,7 +18,7 @@ _RETRY, _RETRY_MOST = 10.0, 60.0
 _LONGEST_PAUSE = 300.0  # whatever a throttling key service asks for (R-4)
 
 
-class Moment(NamedTuple):
+class Moment(Struct, frozen=True):
     """One instant on both clocks, in seconds: since boot, and since 1970."""
 
     boot: float
@@ -80,7 +81,7 @@ class Lease:
         """Whether both clocks still allow it. A wall clock set back gains nothing: the boot clock goes on."""
         leasing, proof = self.leasing, self.proof
         allowed = leasing.hold if leasing.hold > leasing.renew else leasing.renew  # life(), for every request
-        return now[0] - proof[0] <= allowed and now[1] - proof[1] <= allowed and not self.lek.wiped
+        return now.boot - proof.boot <= allowed and now.wall - proof.wall <= allowed and not self.lek.wiped
 
     def proved(self, at: Moment) -> None:
         """Take a proof that started `at`; one that is older than the last changes nothing."""

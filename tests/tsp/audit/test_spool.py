@@ -275,7 +275,7 @@ def test_a_real_full_disk_refuses(tmp_path: Path) -> None:
     kept = os.dup(segment._file)
     os.dup2(full, segment._file)
     with pytest.raises(OSError, match=r"Errno"):
-        segment.append([b"frame"])
+        segment.append(b"frame")
     os.dup2(kept, segment._file)
     assert segment.size == size == (tmp_path / "1.segment").stat().st_size
     os.close(full)
@@ -331,8 +331,8 @@ def test_any_cut_or_flip_of_a_file_never_invents_an_event(tmp_path: Path) -> Non
         path = tmp_path / "bad.segment"
         path.write_bytes(data[:at] + bytes([data[at] ^ 0x41]) + data[at + 1 :])
         segment = Segment(path)
-        for found in segment.scan():
-            assert events.load(segment.read(found.at, found.length)).id in known
+        for _, start, length in segment.scan():
+            assert events.load(segment.read(start, length)).id in known
         segment.delete()
 
 

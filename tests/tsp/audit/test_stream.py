@@ -57,7 +57,7 @@ async def _all(source: StreamSource, queue: str = NORTH) -> list[str]:
 
 
 async def test_events_come_out_as_they_went_in_by_tenant(trail: StreamTrail, source: StreamSource) -> None:
-    first, second, other = event(custom={"a": "ü"}), event(), event(tenant=SOUTH)
+    first, second, other = event(custom={"a": "ü\n\r\0\u2028", "\n": "\n\n"}), event(), event(tenant=SOUTH)
     await trail.record([first, other])
     await trail.record([second])
 

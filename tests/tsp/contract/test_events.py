@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
@@ -61,6 +62,18 @@ def test_ids_are_unique_and_sort_by_time() -> None:
     later = {events.new_id() for _ in range(1000)}
     assert len(later) == 1000
     assert all(len(found) == 32 and first < found for found in later)
+
+
+def test_stamps_of_many_events_are_ids_and_the_time_of_one_moment() -> None:
+    before = events.new_id()
+    time.sleep(0.002)
+    made = events.stamps(1000)
+    time.sleep(0.002)
+    ids = {identity for identity, _ in made}
+    assert len(ids) == 1000
+    assert all(re.fullmatch("[0-9a-f]{32}", found) and before < found < events.new_id() for found in ids)
+    assert {at for _, at in made} == {events.timestamp(events.made(made[0][0]))}
+    assert events.stamps(0) == []
 
 
 @pytest.mark.parametrize(
