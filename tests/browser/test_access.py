@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from broker.models import ConfigVersion
 from tests.browser.conftest import Wire
 from tests.browser.portal import Portal, portal
+from tests.browser.seeing import stumbles, walked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATHS = ("", "kms/", "siem/", "secrets/", "history/", "members/", "activity/")
@@ -65,6 +66,20 @@ def test_fits_a_telephone(acme: Portal, page: Page, scheme: Any) -> None:
     for path in PATHS:
         page.goto(f"{acme.url}/tenants/{acme.tenant.pk}/{path}")
         assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_can_be_seen_and_walked(acme: Portal, page: Page, scheme: Any) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 390, "height": 740})
+    page.goto(f"{acme.url}/login/")
+    assert stumbles(page) == []
+    acme.sign_in(page)
+    for path in PATHS:
+        page.goto(f"{acme.url}/tenants/{acme.tenant.pk}/{path}")
+        page.wait_for_load_state("networkidle")
+        assert stumbles(page) == [], path
+        assert len(walked(page)) >= 10, path
 
 
 def test_names_every_control(acme: Portal, page: Page) -> None:

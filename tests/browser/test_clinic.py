@@ -18,7 +18,8 @@ from encrypted_fields.testing import MemoryTsp
 from examples.clinic import settings as clinic_settings
 from examples.clinic.models import Staff
 from tests.browser.conftest import Wire
-from tests.browser.test_client_sealed import World, _as_the_clinic
+from tests.browser.seeing import stumbles, walked
+from tests.browser.test_client_sealed import World, _as_the_clinic, make_key, write
 
 __all__ = ["_as_the_clinic"]  # a fixture
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -120,3 +121,38 @@ def test_every_page_fits_a_phone_also_when_access_is_withdrawn(
             expect(page.get_by_text("Access withdrawn by the customer").first).to_be_visible(visible=withdrawn)
     finally:
         context.close()
+
+
+def test_every_page_can_be_seen_and_walked(
+    world: World, page: Page, tsp: MemoryTsp, photo: Path, tmp_path: Path, settings: Any
+) -> None:
+    """In light and dark, on a desk and on a phone, with and without access."""
+    add(page, world, photo)
+    make_key(world, page, tmp_path)
+    write(world, page, "a note", photo)
+    settings.ALLOWED_HOSTS = ["localhost"]
+    ada = f"/patients/{world.ada.pk}/"
+    paths = ["/", "/?q=nobody", "/add/", ada, f"{ada}seal/", f"{ada}sealed/", "/key/", "/nothing/"]
+    world.sign_in(page, "doctor", "/")
+    for scheme, size in (("light", PHONE), ("dark", {"width": 1280, "height": 900})):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        for path in paths:
+            page.goto(world.url + path)
+            expect(page.locator("[data-cmk-waits]:disabled")).to_have_count(0)
+            assert stumbles(page) == [], (scheme, path)
+            assert len(walked(page)) >= page.locator("main :is(a, button, input, select, textarea):visible").count() - 1
+    page.goto(f"{world.url}/add/")
+    page.evaluate("document.querySelector('main form').noValidate = true")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("This field is required")).to_have_count(3)
+    described = page.get_by_label("Reference").get_attribute("aria-describedby") or ""
+    assert page.locator(f"#{described}").text_content() == "This field is required."
+    assert stumbles(page) == []
+    tsp.revoke("north")
+    for path in ("/", ada):
+        page.goto(world.url + path)
+        assert stumbles(page) == []
+    page.context.clear_cookies()
+    page.goto(f"{world.url}/login/")
+    assert stumbles(page) == []
