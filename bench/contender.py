@@ -2,7 +2,7 @@
 input and answers each with a line of JSON, {"ms": …, "calls": …}.
 
 NAME is "plain", "binary" (BinaryField, as long as our stored values), "encrypted" (keys in hand: a dictionary for a
-proxy), "leased" (the proxy of CMK_TSP_URL) or another package, of which `.venv/peers` comes first on the path: one of
+proxy), "shared" (the same, 500 rows a key), "leased" (the proxy of CMK_TSP_URL) or another package, of which `.venv/peers` comes first on the path: one of
 them has our name. DATABASE is a Django database setting as JSON.
 """
 
@@ -18,6 +18,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ FEW = max(1, COUNT // 5)  # rows that are saved one by one, or updated
 TEXT = "0123456789abcdef0123456789abcdef"  # 32 characters, as in the published peer measurements
 STORED = 134  # bytes of a stored value: 33 of plaintext, 35 around it, an EDEK of 66
 EDEK = 66  # bytes, as the proxy in memory makes them
-OURS = ("encrypted", "leased")
+OURS = ("encrypted", "shared", "leased")
 PEERS = (
     "django-tink-fields",
     "djfernet",
@@ -60,6 +61,9 @@ class InHand:
         self.calls += 1
         return [self._made.popleft() for _ in range(count)]
 
+    def report_operations(self, about: Any, uses: Any) -> None:
+        """Nobody listens."""
+
     def unwrap(self, about: Any, edek: bytes) -> bytearray:
         return self.batch_unwrap(about, [edek])[0]
 
@@ -73,6 +77,7 @@ class Contender:
 
     def __init__(self, model: Any, service: Any) -> None:
         self.model, self.service = model, service
+        self.sharing: Callable[[], Any] = nullcontext
         self.is_full = False
 
     def read(self) -> Callable[[], object]:
@@ -156,7 +161,7 @@ class Contender:
     def _bulk(self) -> None:
         from django.db import transaction
 
-        with transaction.atomic():
+        with transaction.atomic(), self.sharing():
             self.model.objects.bulk_create(self._rows(COUNT), batch_size=500)
 
     def _keys(self, count: int) -> None:
@@ -246,15 +251,18 @@ def main(name: str) -> None:
 
 def serve(name: str, model: Any) -> None:
     if name in OURS:
-        from encrypted_fields import client, tenancy
+        from encrypted_fields import client, reuse_keys, tenancy
 
-        service: Any = InHand() if name == "encrypted" else client.current()
-        if name == "encrypted":
-            client.install(service)
-        else:
+        service: Any = client.current() if name == "leased" else InHand()
+        if name == "leased":
             count_calls(service)
+        else:
+            client.install(service)
+        contender = Contender(model, service)
+        if name == "shared":
+            contender.sharing = lambda: reuse_keys(seconds=60, uses=1, rows_per_key=500)
         with tenancy.tenant("a"):
-            answer(Contender(model, service), service)
+            answer(contender, service)
     else:
         answer(Contender(model, None), None)
 

@@ -21,7 +21,7 @@ from encrypted_fields.conf import Conf, conf
 from encrypted_fields.core import protocol
 from encrypted_fields.core.errors import CmkError, TspUnreachable
 from encrypted_fields.core.memory import wipe
-from encrypted_fields.core.protocol import BadReply, Derived, Metadata, NoSuchRoute, WrappedKey
+from encrypted_fields.core.protocol import BadReply, Derived, Metadata, NoSuchRoute, Uses, WrappedKey
 
 MAX_REPLY = 16 * 1024 * 1024
 _NO_BATCH_REKEY = (
@@ -46,7 +46,7 @@ class KeyService(Protocol):
 
     def batch_rekey(self, about: Metadata, edeks: Sequence[bytes], new_tenant: str) -> Sequence[bytes | CmkError]: ...
 
-    def report_operations(self, about: Metadata, unwraps: Mapping[bytes, int]) -> None: ...
+    def report_operations(self, about: Metadata, uses: Mapping[bytes, Uses]) -> None: ...
 
     def security_event(self, about: Metadata, event: str) -> None: ...
 
@@ -111,9 +111,9 @@ class TspClient:
         """Keys made of the tenant's secrets: `paths` are derivation paths by secret path, `kind` the secrets' type."""
         return protocol.derived(self._call(protocol.DERIVE, protocol.derive_body(about, paths, kind)), paths)
 
-    def report_operations(self, about: Metadata, unwraps: Mapping[bytes, int]) -> None:
+    def report_operations(self, about: Metadata, uses: Mapping[bytes, Uses]) -> None:
         """Uses of keys that this process kept, by EDEK, at most 1,000 of them. Returns when the trail has them."""
-        self._exchange(protocol.REPORT_OPERATIONS, protocol.report_body(about, unwraps))
+        self._exchange(protocol.REPORT_OPERATIONS, protocol.report_body(about, uses))
 
     def security_event(self, about: Metadata, event: str) -> None:
         """One event for the tenant's audit trail, happening now. Returns when the trail has it."""

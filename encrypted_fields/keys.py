@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import repeat
 from typing import NamedTuple
 
 from django.utils.asyncio import async_unsafe
@@ -42,22 +43,38 @@ def new_keys(tenant: str, count: int, *, label: str, object_id: str | None = Non
 
 @_asks
 def fresh_keys(tenant: str, count: int, *, label: str, object_id: str | None = None) -> Iterator[RowKey]:
-    """`count` new keys in ceil(count / 1,000) calls. Raises the first failure: without all keys none is given.
+    """Keys for `count` new rows, a new one for each, in ceil(count / 1,000) calls; inside `reuse_keys` one for as many
+    rows as it says. Raises the first failure: without all keys none is given.
 
     One ready key at a time, as in `open_keys`.
     """
     api, wrapped = client.current(), list[WrappedKey | CmkError]()
     about = permit(metadata(tenant, label, object_id), "encrypt")
+    ring = reuse.active()
+    rows = 1 if ring is None else ring.rows_per_key
+    lent = None if ring is None or rows == 1 else ring.lend(about, count)
+    left = count if lent is None else count - lent.rows
+    asked = -(-left // rows)
     try:
         with _heard(tenant):
-            for start in range(0, count, BATCH):
-                wrapped += [api.wrap(about)] if count == 1 else api.batch_wrap(about, min(BATCH, count - start))
+            for start in range(0, asked, BATCH):
+                wrapped += [api.wrap(about)] if asked == 1 else api.batch_wrap(about, min(BATCH, asked - start))
                 for one in wrapped[start:]:
                     if isinstance(one, CmkError):
                         raise one
+        if ring is not None and lent is not None:
+            ring.sealed(about, lent.edek, lent.rows)
+            yield from repeat(RowKey(lent.key, lent.edek), lent.rows)
         for one in wrapped:
-            if not isinstance(one, CmkError):
-                yield RowKey(ValueKey(one.dek), one.edek)
+            if isinstance(one, CmkError):
+                continue
+            here = min(rows, left)
+            left -= here
+            if ring is not None and here > 1:
+                ring.sealed(about, one.edek, here - 1)
+            if ring is not None and here < rows:
+                ring.keep_sealing(about, one.edek, one.dek, rows - here)
+            yield from repeat(RowKey(ValueKey(one.dek), one.edek), here)
     finally:
         for one in wrapped:
             if not isinstance(one, CmkError):

@@ -3,9 +3,10 @@
     with reuse_keys(seconds=30, uses=10):       # or `async with`
         ...
 
-Within the block a key that the proxy gave out opens its values again without another call. The customer sees each such
-use: they are reported when `seconds` have passed, at the latest at the end of the block. While a report is owed,
-nothing of that tenant is reused. A withdrawal is noticed after at most `seconds`, or with the next refusal at once.
+Within the block a key that the proxy gave out opens its values again without another call; with `rows_per_key` a new
+one seals as many new rows. The customer sees each such use: they are reported when `seconds` have passed, at the latest
+at the end of the block. While a report is owed, nothing of that tenant is reused. A withdrawal is noticed after at most
+`seconds`, or with the next refusal at once.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from encrypted_fields.conf import BATCH
 from encrypted_fields.core.aead import KEY_BYTES, ValueKey
 from encrypted_fields.core.errors import WITHDRAWN, CmkError
 from encrypted_fields.core.memory import SecretBytes, wipe
-from encrypted_fields.core.protocol import Metadata
+from encrypted_fields.core.protocol import Metadata, Uses
 
 log = logging.getLogger(__name__)
 MOST_SECONDS = 60.0
 MOST_USES = 10_000
 MOST_KEYS = 10_000
+MOST_ROWS = 1_000
 _IN_A_PAGE = 127  # keys that one locked page holds beside its mark
 _clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps
 
@@ -44,16 +46,25 @@ class _Kept(NamedTuple):
     left: int
 
 
+class Lent(NamedTuple):
+    """A new key that has sealed rows and may seal `rows` more."""
+
+    key: ValueKey
+    edek: bytes
+    rows: int
+
+
 class KeyRing:
     """The kept keys of one block. Safe in threads; a forked child finds it empty."""
 
-    def __init__(self, seconds: float, uses: int) -> None:
-        self._seconds, self._uses = seconds, uses
+    def __init__(self, seconds: float, uses: int, rows_per_key: int = 1) -> None:
+        self._seconds, self._uses, self.rows_per_key = seconds, uses, rows_per_key
         self._lock = threading.Lock()
         self._pages: list[SecretBytes] = []
         self._free: list[int] = []
         self._kept: dict[tuple[str, bytes], _Kept] = {}
-        self._used: dict[Any, tuple[Metadata, dict[bytes, int]]] = {}
+        self._sealing: dict[Any, tuple[bytes, _Kept]] = {}  # by who asks, so that each sees the uses of their own
+        self._used: dict[Any, tuple[Metadata, dict[bytes, Uses]]] = {}
         self._oldest: float | None = None
         self.closed = False
         with _rings_lock:
@@ -61,11 +72,7 @@ class KeyRing:
 
     def take(self, about: Metadata, edeks: Iterable[bytes]) -> dict[bytes, ValueKey]:
         """The keys of `edeks` that are kept for this very tenant; each counts as used once."""
-        with self._lock:
-            late = self._oldest is not None and _now() - self._oldest >= self._seconds
-        if late:
-            self.report()
-        if not _paid(about.tenant):
+        if not self._told(about.tenant):
             return {}
         found: dict[bytes, ValueKey] = {}
         with self._lock:
@@ -74,37 +81,61 @@ class KeyRing:
                 key = self._opened((about.tenant, edek), now)
                 if key is not None:
                     found[edek] = key
-            if found:
-                self._oldest = now if self._oldest is None else self._oldest
-                _, counts = self._used.setdefault(_who(about), (replace(about, object_id=None), {}))
-                for edek in found:
-                    counts[edek] = counts.get(edek, 0) + 1
+            for edek in found:
+                self._count(about, edek, Uses(unwraps=1))
         return found
 
     def keep(self, tenant: str, edek: bytes, dek: bytearray) -> None:
         """A copy of `dek`, which stays the caller's to wipe."""
         with self._lock:
-            if self.closed or len(self._kept) >= MOST_KEYS or len(dek) != KEY_BYTES:
-                return
-            self._drop((tenant, edek))
-            if not self._free:
-                self._pages.append(SecretBytes(_IN_A_PAGE * KEY_BYTES))
-                last = len(self._pages) * _IN_A_PAGE
-                self._free.extend(range(last - _IN_A_PAGE, last))
-            slot = self._free.pop()
-            self._view(slot)[:] = dek
-            self._kept[tenant, edek] = _Kept(slot, _now() + self._seconds, self._uses)
+            if not self._is_full(dek):
+                self._drop((tenant, edek))
+                self._kept[tenant, edek] = self._copy(dek, self._uses)
+
+    def lend(self, about: Metadata, count: int) -> Lent | None:
+        """The key that last sealed new rows for whoever asks, for up to `count` more: tell `sealed` about them."""
+        if not self._told(about.tenant):
+            return None
+        with self._lock:
+            edek, kept = self._sealing.pop(_who(about), (b"", None))
+            if kept is None:
+                return None
+            lent = None
+            if _now() < kept.until and not self._is_wiped(kept):
+                lent = Lent(ValueKey(self._view(kept.slot)), edek, min(count, kept.left))
+            if lent is not None and lent.rows < kept.left:
+                self._sealing[_who(about)] = edek, kept._replace(left=kept.left - lent.rows)
+            else:
+                self._free_slot(kept)
+            return lent
+
+    def sealed(self, about: Metadata, edek: bytes, rows: int) -> None:
+        """This key has sealed so many rows without asking."""
+        with self._lock:
+            self._count(about, edek, Uses(wraps=rows))
+
+    def keep_sealing(self, about: Metadata, edek: bytes, dek: bytearray, rows: int) -> None:
+        """A copy of `dek` for `rows` more new rows."""
+        with self._lock:
+            if not self._is_full(dek):
+                _, before = self._sealing.pop(_who(about), (b"", None))
+                if before is not None:
+                    self._free_slot(before)
+                self._sealing[_who(about)] = edek, self._copy(dek, rows)
 
     def drop(self, tenant: str) -> None:
         with self._lock:
             for name in [name for name in self._kept if name[0] == tenant]:
                 self._drop(name)
+            for who in [who for who in self._sealing if who[0] == tenant]:
+                self._free_slot(self._sealing.pop(who)[1])
 
     def close(self) -> None:
         """Wipe every key."""
         with self._lock:
             self.closed = True
             self._kept.clear()
+            self._sealing.clear()
             for page in self._pages:
                 page.wipe()
 
@@ -118,11 +149,40 @@ class KeyRing:
                 part = {edek: counts[edek] for edek in edeks[start : start + BATCH]}
                 _report(about, part)
 
+    def _told(self, tenant: str) -> bool:
+        """Whether the trail knows of all uses that are due."""
+        with self._lock:
+            late = self._oldest is not None and _now() - self._oldest >= self._seconds
+        if late:
+            self.report()
+        return _paid(tenant)
+
+    def _count(self, about: Metadata, edek: bytes, uses: Uses) -> None:
+        self._oldest = _now() if self._oldest is None else self._oldest
+        _, counts = self._used.setdefault(_who(about), (replace(about, object_id=None), {}))
+        before = counts.get(edek, Uses())
+        counts[edek] = Uses(before.wraps + uses.wraps, before.unwraps + uses.unwraps)
+
+    def _is_full(self, dek: bytearray) -> bool:
+        return self.closed or len(self._kept) + len(self._sealing) >= MOST_KEYS or len(dek) != KEY_BYTES
+
+    def _copy(self, dek: bytearray, uses: int) -> _Kept:
+        if not self._free:
+            self._pages.append(SecretBytes(_IN_A_PAGE * KEY_BYTES))
+            last = len(self._pages) * _IN_A_PAGE
+            self._free.extend(range(last - _IN_A_PAGE, last))
+        slot = self._free.pop()
+        self._view(slot)[:] = dek
+        return _Kept(slot, _now() + self._seconds, uses)
+
+    def _is_wiped(self, kept: _Kept) -> bool:
+        return self._pages[kept.slot // _IN_A_PAGE].wiped  # at the end, and in a forked child
+
     def _opened(self, name: tuple[str, bytes], now: float) -> ValueKey | None:
         kept = self._kept.get(name)
         if kept is None:
             return None
-        if now >= kept.until or self._pages[kept.slot // _IN_A_PAGE].wiped:  # wiped: in a forked child
+        if now >= kept.until or self._is_wiped(kept):
             self._drop(name)
             return None
         key = ValueKey(self._view(kept.slot))
@@ -134,7 +194,11 @@ class KeyRing:
 
     def _drop(self, name: tuple[str, bytes]) -> None:
         kept = self._kept.pop(name, None)
-        if kept is not None and not self._pages[kept.slot // _IN_A_PAGE].wiped:
+        if kept is not None:
+            self._free_slot(kept)
+
+    def _free_slot(self, kept: _Kept) -> None:
+        if not self._is_wiped(kept):
             wipe(self._view(kept.slot))
             self._free.append(kept.slot)
 
@@ -149,19 +213,22 @@ class KeyRing:
 _rings: weakref.WeakSet[KeyRing] = weakref.WeakSet()
 _rings_lock = threading.Lock()
 _active: ContextVar[KeyRing | None] = ContextVar("cmk_key_ring", default=None)
-_owed: list[tuple[Metadata, dict[bytes, int]]] = []
+_owed: list[tuple[Metadata, dict[bytes, Uses]]] = []
 _owed_lock = threading.Lock()
 
 
 class reuse_keys:  # noqa: N801 - used like a function, as contextlib's own
-    """`seconds`: at most 60, counted from when the proxy gave the key out. `uses`: how often it may open again."""
+    """`seconds`: at most 60, counted from when the proxy gave the key out. `uses`: how often it may open again.
+    `rows_per_key`: how many new rows of a tenant and label one key seals. They open with one another from then on."""
 
-    def __init__(self, *, seconds: float, uses: int) -> None:
+    def __init__(self, *, seconds: float, uses: int, rows_per_key: int = 1) -> None:
         if not 0 < seconds <= MOST_SECONDS:
             raise ValueError(f"keys are kept for more than 0 and at most {MOST_SECONDS:.0f} seconds")
         if not 1 <= uses <= MOST_USES:
             raise ValueError(f"a kept key is used 1 to {MOST_USES} times")
-        self._seconds, self._uses = seconds, uses
+        if not 1 <= rows_per_key <= MOST_ROWS:
+            raise ValueError(f"a new key seals 1 to {MOST_ROWS} rows")
+        self._bounds = seconds, uses, rows_per_key
         self._ring: KeyRing | None = None
         self._token: Token[KeyRing | None] | None = None
 
@@ -183,7 +250,7 @@ class reuse_keys:  # noqa: N801 - used like a function, as contextlib's own
     def _begin(self) -> KeyRing:
         if self._ring is not None:
             raise RuntimeError("one reuse_keys() is one block: make another")
-        self._ring = KeyRing(self._seconds, self._uses)
+        self._ring = KeyRing(*self._bounds)
         self._token = _active.set(self._ring)
         return self._ring
 
@@ -212,7 +279,7 @@ def refused(tenant: str) -> None:
         ring.drop(tenant)
 
 
-def _report(about: Metadata, counts: dict[bytes, int]) -> bool:
+def _report(about: Metadata, counts: dict[bytes, Uses]) -> bool:
     """True when the trail has it. Otherwise it is owed."""
     try:
         client.current().report_operations(about, counts)

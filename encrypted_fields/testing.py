@@ -31,7 +31,7 @@ from encrypted_fields.core.errors import (
     UnknownTenant,
 )
 from encrypted_fields.core.memory import wipe
-from encrypted_fields.core.protocol import Derived, DerivedKey, Metadata, WrappedKey
+from encrypted_fields.core.protocol import Derived, DerivedKey, Metadata, Uses, WrappedKey
 from encrypted_fields.core.stream import read_header
 from encrypted_fields.fields.ranged import open_stored
 
@@ -142,8 +142,8 @@ class MemoryTsp:
         """Only the newest secret answers from now on."""
         del self._secret(tenant, kind, path)[1:]
 
-    def report_operations(self, about: Metadata, unwraps: Mapping[bytes, int]) -> None:
-        self._note("report_operations", about, sum(unwraps.values()))
+    def report_operations(self, about: Metadata, uses: Mapping[bytes, Uses]) -> None:
+        self._note("report_operations", about, sum(map(sum, uses.values())))
 
     def security_event(self, about: Metadata, event: str) -> None:
         self._note("security_event", about, 0, event)

@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from encrypted_fields.core.errors import CmkError, InvalidRequest, from_code
 
@@ -135,10 +135,17 @@ def event_body(metadata: Metadata, event: str, at: float) -> dict[str, Any]:
     return {**body, "timestampMillis": int(at * 1000)}
 
 
-def report_body(metadata: Metadata, unwraps: Mapping[bytes, int]) -> dict[str, Any]:
-    """How often each key, named by its EDEK, was used to open values since the proxy gave it out."""
-    uses = {encode(edek): {"wraps": 0, "unwraps": count} for edek, count in unwraps.items()}
-    return {**metadata.body(), "operations": uses}
+class Uses(NamedTuple):
+    """How often a key was used for rows beyond the one that the proxy gave it out for: to seal new ones, to open."""
+
+    wraps: int = 0
+    unwraps: int = 0
+
+
+def report_body(metadata: Metadata, uses: Mapping[bytes, Uses]) -> dict[str, Any]:
+    """The uses of each key, named by its EDEK, since the proxy gave it out."""
+    operations = {encode(edek): {"wraps": one.wraps, "unwraps": one.unwraps} for edek, one in uses.items()}
+    return {**metadata.body(), "operations": operations}
 
 
 def wrapped(reply: object) -> WrappedKey:

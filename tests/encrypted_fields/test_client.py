@@ -29,7 +29,7 @@ from encrypted_fields.core.errors import (
     Unauthorized,
     UnknownTenant,
 )
-from encrypted_fields.core.protocol import BadReply, Metadata, NoSuchRoute
+from encrypted_fields.core.protocol import BadReply, Metadata, NoSuchRoute, Uses
 from tests.encrypted_fields.wire import API_KEY, WireTsp, reply
 from tests.sample_app.models import Note, Patient
 from tests.support.ca import Authority
@@ -69,7 +69,7 @@ def test_wraps_and_unwraps_one_and_many(wire: WireTsp) -> None:
 def test_reports_uses_and_events(wire: WireTsp) -> None:
     """Both are answered with `null` (rule 7), which is no reply of wrap or unwrap."""
     api = speak(wire)
-    api.report_operations(ABOUT, {b"edek": 3, b"other": 1})
+    api.report_operations(ABOUT, {b"edek": Uses(unwraps=3), b"other": Uses(wraps=1)})
     api.security_event(ABOUT, "DATA_DENY_ACCESS")
     assert [(call.route, call.count, call.event) for call in wire.tsp.calls] == [
         ("report_operations", 4, ""),

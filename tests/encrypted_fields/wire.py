@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from encrypted_fields.core.errors import CmkError, InvalidRequest, Unauthorized
-from encrypted_fields.core.protocol import Metadata
+from encrypted_fields.core.protocol import Metadata, Uses
 from encrypted_fields.testing import MemoryTsp
 
 API_KEY = "d2lyZS10ZXN0LWFwaS1rZXk="
@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
                 moved = tsp.batch_rekey(about, list(edeks.values()), body["newTenantId"])
                 return _split(dict(zip(edeks, moved, strict=True)), lambda edek: {"edek": _b64(edek)})
             case "document/report-operations":
-                uses = {base64.b64decode(edek): count["unwraps"] for edek, count in body["operations"].items()}
+                uses = {base64.b64decode(edek): Uses(**count) for edek, count in body["operations"].items()}
                 return tsp.report_operations(about, uses)
             case "event/security-event":
                 return tsp.security_event(about, icl["event"])
