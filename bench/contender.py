@@ -2,8 +2,8 @@
 input and answers each with a line of JSON, {"ms": …, "calls": …}.
 
 NAME is "plain", "binary" (BinaryField, as long as our stored values), "encrypted" (keys in hand: a dictionary for a
-proxy), "shared" (the same, 500 rows a key), "leased" (the proxy of CMK_TSP_URL) or another package, of which `.venv/peers` comes first on the path: one of
-them has our name. DATABASE is a Django database setting as JSON.
+proxy), "shared" (the same, 500 rows a key), "leased" (the proxy of CMK_TSP_URL) or another package, of which
+`.venv/peers` comes first on the path: one of them has our name. DATABASE is a Django database setting as JSON.
 """
 
 from __future__ import annotations
