@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,31 @@ from tsp.leases.journal import Journal
 from tsp.leases.lease import Lease
 
 
+class TimedRedis(Redis):
+    """A real one, on a machine whose time a test moves with that of the proxies."""
+
+    clock: ManualClock
+
+    async def time(self, **_: Any) -> tuple[int, int]:
+        return int(self.clock.wall()), int(self.clock.wall() % 1 * 1_000_000)
+
+
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = Redis.from_url(redis_url, socket_timeout=2.0)
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def redis(redis_url: str, clock: ManualClock) -> AsyncIterator[Redis]:
+    client = TimedRedis.from_url(redis_url, socket_timeout=2.0)
+    client.clock = clock
     yield client
     await client.aclose()
 
 
 @pytest.fixture
-async def two(redis: Redis, tmp_path: Path) -> AsyncIterator[tuple[World, World]]:
+async def two(redis: Redis, clock: ManualClock, tmp_path: Path) -> AsyncIterator[tuple[World, World]]:
     """Two proxies of one fleet, with the same tenants and one clock."""
-    clock = ManualClock()
     first = _proxy(redis, tmp_path / "one", clock)
     second = _proxy(redis, tmp_path / "two", clock, first)
     yield first, second
@@ -163,6 +178,14 @@ async def test_a_forged_proof_has_no_effect(redis: Redis, two: tuple[World, Worl
     made.clock.advance(31)
     await tick(made)
     assert lease.lek.wiped
+
+
+async def test_redis_tells_its_time(redis_url: str) -> None:
+    """R-26: what a worker and a proxy hold their own clocks against."""
+    client = Redis.from_url(redis_url)
+    before, found, after = time.time(), await Board(client, VENDOR).clock(), time.time()
+    await client.aclose()
+    assert before - 0.01 <= found <= after + 0.01
 
 
 async def test_a_proof_from_the_future_is_not_kept_for_later(redis: Redis, two: tuple[World, World]) -> None:

@@ -15,6 +15,9 @@ from tsp.leases.lease import EPOCH_SECONDS, IDLE_SECONDS, Lease
 
 _KEEP = 7200
 _ANNOUNCE_SECONDS = 60.0
+# A proof says when it began on its worker's wall clock, and its age is reckoned on the proxy's. Each of the two must
+# agree with the clock of Redis so far, so a proof looks younger than it is by a second at most (R-2, R-26).
+SKEW_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 # KEYS slot · ARGV the new ELEK, the one that it may replace ("" for none), seconds to keep
@@ -88,6 +91,7 @@ class Board:
         self._name = f"cmk:lease:{vendor}"
         self._announced = float("-inf")
         self._heard = ""
+        self._behind = False
 
     async def using(self, leases: Sequence[Lease], wall: float, boot: float) -> None:
         """Once a minute: which ELEKs this process has used lately, so that a worker renews them for all."""
@@ -125,11 +129,21 @@ class Board:
                 listed.append(((tenant, int(config)), elek))
         return listed
 
-    async def proof(self, lease: Lease) -> bytes | None:
+    async def clock(self) -> float:
+        """The time of Redis, in wall seconds. RedisError when it does not answer."""
+        seconds, microseconds = await self._redis.time()
+        return float(seconds) + float(microseconds) / 1_000_000
+
+    async def proof(self, lease: Lease, wall: float) -> bytes | None:
+        """What a worker says; nothing to a process whose wall clock, at `wall` just now, is behind that of Redis."""
         try:
-            found = await self._redis.get(self._proof(lease.tenant, lease.config, lease.digest))
+            behind = await self.clock() - wall > SKEW_SECONDS
+            found = None if behind else await self._redis.get(self._proof(lease.tenant, lease.config, lease.digest))
         except (RedisError, OSError):
             return None
+        if behind and not self._behind:
+            _log.warning("the clock of this machine is behind that of redis, so this process renews its leases alone")
+        self._behind = behind
         return _bytes(found) if found else None
 
     async def proved_at(self, place: Place, digest: bytes) -> float | None:

@@ -38,7 +38,7 @@ class Notices(Protocol):
 
     async def using(self, leases: Sequence[Lease], wall: float, boot: float) -> None: ...
 
-    async def proof(self, lease: Lease) -> bytes | None: ...
+    async def proof(self, lease: Lease, wall: float) -> bytes | None: ...
 
     async def refused(self, place: Place) -> None: ...
 
@@ -160,7 +160,7 @@ class Renewal:
         now = self._leases.now()
         if self._board is None or lease.failures or lease.skewed or now.boot < lease.due:
             return False
-        proof = await self._board.proof(lease)
+        proof = await self._board.proof(lease, now.wall)
         started = proof and not lease.lek.wiped and proofs.started(
             proof, lease.lek.view(), lease.tenant, lease.config, lease.digest
         )  # fmt: skip

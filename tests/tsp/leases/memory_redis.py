@@ -9,6 +9,7 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisDown
 from redis.exceptions import TimeoutError as RedisTimeout
 
+from tests.support.virtual_time import EPOCH
 from tsp.leases import board
 
 
@@ -30,6 +31,11 @@ class MemoryRedis:
         await self._up()
         value, until = self.values.get(key, (b"", 0.0))
         return value if self._now() < until else None
+
+    async def time(self) -> tuple[int, int]:
+        await self._up()
+        seconds = EPOCH + self._now()
+        return int(seconds), int(seconds % 1 * 1_000_000)
 
     async def mget(self, keys: list[str]) -> list[bytes | None]:
         return [await self.get(key) for key in keys]
