@@ -121,6 +121,9 @@ class Proxy:
 
     def restart(self) -> None:
         if hasattr(self, "leases"):
+            for task in (*self.renewal._tasks, *self.leases._flights.values()):
+                task.cancel()  # a process that is gone asks nobody any more
+            self.world.do(asyncio.sleep(0))
             self.leases.wipe()
             self.gate.close()
             self.world.kms.forget(self.name)
@@ -174,7 +177,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.loop = VirtualLoop()
-        self.slept = 0.0
+        self.slept = self.ticked = 0.0
         self.rays = 0
         self.redis = MemoryRedis(self.now)
         self.kms = KeyService(self.now)
@@ -212,6 +215,7 @@ class World:
         self.tick()
 
     def tick(self) -> None:
+        self.ticked = self.now()
         for proxy in self.proxies:
             self.do(proxy.tick())
 
