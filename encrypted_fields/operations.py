@@ -66,8 +66,14 @@ class EncryptField(Operation):
             )
             if cursor.fetchone():
                 raise PlaintextLeft(f"{self.name}: rows have ciphertext only, run manage.py decrypt_existing first")
+        before = old._meta.get_field(self.name)
         schema_editor.remove_field(new, sealed)
-        schema_editor.alter_field(old, clear, old._meta.get_field(self.name))
+        if isinstance(clear, models.FileField) and not before.null:  # no file was "" there
+            schema_editor.execute(
+                f"UPDATE {quote(new._meta.db_table)} SET {quote(clear.column)} = ''"  # noqa: S608
+                f" WHERE {quote(clear.column)} IS NULL"
+            )
+        schema_editor.alter_field(old, clear, before)
 
     def describe(self) -> str:
         return f"Put an encrypted column beside {self.name} of {self.model_name}"
