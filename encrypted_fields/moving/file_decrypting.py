@@ -42,9 +42,9 @@ class FileDecryption(FileJob):
         with self.opened(field, alone, tally) as readers:
             for cell, reader in zip(alone, readers, strict=True):
                 if isinstance(reader, str):
-                    tally.leave(reader, cell.pk)
+                    self.leave(field, cell, reader, tally)
                     continue
-                with self.leaving(cell, tally):
+                with self.leaving(field, cell, tally):
                     self._fill(field, cell, reader, tally)
         if field.state == PLAINTEXT:
             others = self.sealed[field].named([str(cell.sealed) for cell in cells])
@@ -78,7 +78,7 @@ class FileDecryption(FileJob):
         """The sealed file, unless another row names it; then its name. Only beside a plain one that is there."""
         sealed = str(cell.sealed)
         if not self.plain[field].storage.exists(str(cell.clear)):
-            tally.leave(f"in clear: {GONE}", cell.pk)
+            self.leave(field, cell, f"in clear: {GONE}", tally)
             return
         if others.get(sealed, 1) <= 1:
             self.sealed[field].remove(sealed)

@@ -54,7 +54,7 @@ class FileEncryption(FileJob):
                 if isinstance(key, CmkError):
                     tally.leave(type(key).__name__, cell.pk)
                 else:
-                    with self.leaving(cell, tally):
+                    with self.leaving(field, cell, tally):
                         self._seal(field, cell, key, others, tally)
 
     def _compared(self, field: Any, cells: list[Cell], others: dict[str, int], tally: Tally) -> list[Cell]:
@@ -68,7 +68,7 @@ class FileEncryption(FileJob):
                 if isinstance(reader, str):
                     tally.leave(f"beside it: {reader}", cell.pk)
                     continue
-                with self.leaving(cell, tally):
+                with self.leaving(field, cell, tally):
                     try:
                         with closing(open_stored(self.plain[field].storage, str(cell.clear))) as plain:
                             same = alike(plain, reader)

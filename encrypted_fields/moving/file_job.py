@@ -106,13 +106,21 @@ class FileJob(Job):
         except CmkError as error:
             return type(error).__name__
 
+    def leave(self, field: Any, cell: Cell, reason: str, tally: Tally) -> None:
+        """The row stays as it is. A file that is gone may be one that somebody replaced: then the next pass looks."""
+        gone = reason.endswith(GONE) and self.table.row([field.clear, field], cell.raw_pk) != (cell.clear, cell.sealed)
+        if gone:
+            tally.overtaken += 1
+        else:
+            tally.leave(reason, cell.pk)
+
     @contextmanager
-    def leaving(self, cell: Cell, tally: Tally) -> Iterator[None]:
+    def leaving(self, field: Any, cell: Cell, tally: Tally) -> Iterator[None]:
         """What is wrong with one file leaves its row, and the others go on."""
         try:
             yield
         except FileNotFoundError:
-            tally.leave(GONE, cell.pk)
+            self.leave(field, cell, GONE, tally)
         except (PermissionError, SuspiciousFileOperation, Taken) as error:
             tally.leave(type(error).__name__, cell.pk)
 

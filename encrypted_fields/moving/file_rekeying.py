@@ -35,13 +35,20 @@ class FileRekeying(Rekeying):
 
     def _gather(self, tenant: str, place: Place, tally: Tally, dry_run: bool) -> None:
         if isinstance(place.parsed, Missing):
-            tally.leave(GONE, place.pk)
+            self._gone(place, tally)
             return
         if isinstance(place.parsed, _Behind):
             if not dry_run:
                 self.shelves[place.field].clear_stray(place.parsed.left, tally)
             place = place._replace(parsed=place.parsed.head)
         super()._gather(tenant, place, tally, dry_run)
+
+    def _gone(self, place: Place, tally: Tally) -> None:
+        """Left, unless somebody gave the row another file: then the next pass looks."""
+        if self.table.row([place.field], place.raw_pk) == (place.stored,):
+            tally.leave(GONE, place.pk)
+        else:
+            tally.overtaken += 1
 
     def _parsed(self, places: list[Place]) -> list[Any]:
         return (
@@ -57,7 +64,7 @@ class FileRekeying(Rekeying):
             try:
                 self._file(place, new, others[place.field], tally)
             except FileNotFoundError:
-                tally.leave(GONE, place.pk)
+                self._gone(place, tally)
             except (PermissionError, SuspiciousFileOperation, Taken) as error:
                 tally.leave(type(error).__name__, place.pk)
 

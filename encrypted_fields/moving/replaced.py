@@ -1,6 +1,7 @@
 """Stored files of a moving field that its row does not name any more, removed when the change is committed.
 
-A plain one goes as soon as the state keeps nothing in clear; else the field's `unused` says what goes.
+A plain one goes in all states but the first, beside which code from before may hold its name; else the field's `unused`
+says what goes.
 QuerySet.update() and raw SQL are not seen, as with Django's own file fields.
 """
 
@@ -13,7 +14,7 @@ from django.db import models, transaction
 from django.db.models import signals
 
 from encrypted_fields.fields.fieldfile import EncryptedFieldFile
-from encrypted_fields.moving import ENCRYPTED, READABLE
+from encrypted_fields.moving import PLAINTEXT
 
 _KEY = "_cmk_moving"
 _Named = tuple[str | None, str | None]  # the sealed file, the plain one
@@ -37,7 +38,7 @@ def remove_replaced(model: type[models.Model], field: Any) -> None:
             now = getattr(instance, field.attname).pair if sealed or clear else ()
             if sealed and sealed not in now and field.unused == "delete":
                 _later(model, field, field.storage, sealed, using)
-            if clear and clear not in now and (field.unused == "delete" or field.state in (READABLE, ENCRYPTED)):
+            if clear and clear not in now and (field.unused == "delete" or field.state != PLAINTEXT):
                 _later(model, field.clear, field.clear.storage, clear, using)
 
     def deleted(instance: Any, using: str = "", **_: Any) -> None:

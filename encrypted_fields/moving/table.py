@@ -65,6 +65,15 @@ class Table:
                 return
             last = [page[-1][0]]
 
+    def row(self, fields: Sequence[Any], raw_pk: Any) -> tuple[Any, ...] | None:
+        """What these columns of one row hold now; None when it is gone."""
+        columns = ", ".join(map(self.name, fields))
+        sql = f"SELECT {columns} FROM {self.quoted} WHERE {self.name(self.pk)} = %s"  # noqa: S608 - names from the model
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, [raw_pk])
+            found: tuple[Any, ...] | None = cursor.fetchone()
+            return found
+
     def value(self, field: Any, raw: Any) -> Any:
         """What the field makes of a raw value of its column."""
         if field not in self._converters:

@@ -10,3 +10,4 @@ from cmk_project.settings.test import DATABASES
 CMK_TSP_URL, CMK_TSP_API_KEY = os.environ["SOAK_TSP_URL"], os.environ["SOAK_TSP_API_KEY"]
 CMK_TSP_SECONDS = 30.0  # two cores, and everybody at once
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = False
+MEDIA_ROOT = os.environ.get("SOAK_MEDIA", "")

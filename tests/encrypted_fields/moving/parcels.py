@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from django.core.files.base import ContentFile
-from django.core.files.storage import Storage
+from django.core.files.storage import FileSystemStorage, Storage
 from django.db import connections, models
 
 from encrypted_fields.core.stream import read_header
 from encrypted_fields.moving import STATES
+from encrypted_fields.moving.shelf import Shelf
 from encrypted_fields.moving.table import Table
 from tests.sample_app.parcels import TABLE, Parcel, parcel, poster
 
@@ -85,3 +88,49 @@ def kinds(database: str) -> list[tuple[bool, bool]]:
 def stored(folder: Path) -> list[str]:
     """All that lies in the Storage."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def old_rows(database: str, count: int, **values: Any) -> list[bytes]:
+    """In clear, as the code from before wrote them; their contents by note."""
+    data = [b"slip %d" % n for n in range(count)]
+    for n, one in enumerate(data):
+        Rows("before", database).new(one, f"slip-{n}.txt", note=f"{n:04}", **values)
+    return data
+
+
+class Killed(BaseException):
+    """As SIGKILL: nobody cleans up after it."""
+
+
+def killing(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Whatever changes the Storage or the table is a step; the one with number `at` is the last."""
+    steps = [0]
+
+    def watched(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def step(self: Any, *arguments: Any, **options: Any) -> Any:
+            found = original(self, *arguments, **options)
+            steps[0] += 1
+            if steps[0] == at:
+                raise Killed
+            return found
+
+        monkeypatch.setattr(owner, name, step)
+
+    for owner, name in ((FileSystemStorage, "_save"), (Table, "swap"), (FileSystemStorage, "delete")):
+        watched(owner, name)
+    monkeypatch.setattr(Shelf, "drop", lambda self, name: None)  # a killed run drops nothing
+
+
+def disturbed(monkeypatch: pytest.MonkeyPatch, write: Callable[[], None]) -> None:
+    """`write` happens once, after the new file was stored and before the row is asked to name it."""
+    original, todo = Shelf.put, [write]
+
+    def put(self: Shelf, *arguments: Any) -> str:
+        found = original(self, *arguments)
+        if todo:
+            todo.pop()()
+        return found
+
+    monkeypatch.setattr(Shelf, "put", put)

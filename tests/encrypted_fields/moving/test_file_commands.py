@@ -6,12 +6,10 @@ import io
 import json
 import os
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
 from django.db import connections
@@ -22,9 +20,18 @@ from encrypted_fields.moving import tally
 from encrypted_fields.moving.file_decrypting import FileDecryption
 from encrypted_fields.moving.file_encrypting import FileEncryption
 from encrypted_fields.moving.shelf import Shelf, new_names
-from encrypted_fields.moving.table import Table
 from encrypted_fields.testing import MemoryTsp
-from tests.encrypted_fields.moving.parcels import Rows, content, keep_in, kinds, names, stored
+from tests.encrypted_fields.moving.parcels import (
+    Killed,
+    Rows,
+    content,
+    keep_in,
+    killing,
+    kinds,
+    names,
+    old_rows,
+    stored,
+)
 from tests.sample_app.parcels import TABLE, parcel
 
 
@@ -33,14 +40,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cmk_tsp: MemoryTsp) 
     monkeypatch.setattr(tally, "_sleep", lambda seconds: None)
     keep_in(FileSystemStorage(tmp_path), monkeypatch)
     return tmp_path
-
-
-def old_rows(database: str, count: int, **values: Any) -> list[bytes]:
-    """In clear, as the code from before wrote them; their contents by note."""
-    data = [b"slip %d" % n for n in range(count)]
-    for n, one in enumerate(data):
-        Rows("before", database).new(one, f"slip-{n}.txt", note=f"{n:04}", **values)
-    return data
 
 
 def called(name: str, database: str, **options: Any) -> str:
@@ -141,31 +140,6 @@ def test_a_plain_file_that_two_rows_name_goes_with_the_last(database: str, folde
     assert row.slip.name not in stored(folder)
 
 
-class Killed(BaseException):
-    """As SIGKILL: nobody cleans up after it."""
-
-
-def killing(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    """Whatever changes the Storage or the table is a step; the one with number `at` is the last."""
-    steps = [0]
-
-    def watched(owner: Any, name: str) -> None:
-        original = getattr(owner, name)
-
-        def step(self: Any, *arguments: Any, **options: Any) -> Any:
-            found = original(self, *arguments, **options)
-            steps[0] += 1
-            if steps[0] == at:
-                raise Killed
-            return found
-
-        monkeypatch.setattr(owner, name, step)
-
-    for owner, name in ((FileSystemStorage, "_save"), (Table, "swap"), (FileSystemStorage, "delete")):
-        watched(owner, name)
-    monkeypatch.setattr(Shelf, "drop", lambda self, name: None)  # a killed run drops nothing
-
-
 @pytest.mark.parametrize("way", ["there", "back"])
 @pytest.mark.parametrize("at", range(1, 9))
 def test_killed_at_any_step_nothing_is_lost_and_nothing_in_clear_is_unnamed(
@@ -210,48 +184,6 @@ def test_the_next_run_clears_what_is_old_enough(database: str, folder: Path) -> 
     done = rows.job(FileEncryption).run()
     assert (done.cleared, done.strays, done.written) == (1, [], 1)
     assert (rows.read(), len(stored(folder))) == ([b"slip 0"], 1)
-
-
-def disturbed(monkeypatch: pytest.MonkeyPatch, write: Callable[[], None]) -> None:
-    """`write` happens once, after the new file was stored and before the row is asked to name it."""
-    original, todo = Shelf.put, [write]
-
-    def put(self: Shelf, *arguments: Any) -> str:
-        found = original(self, *arguments)
-        if todo:
-            todo.pop()()
-        return found
-
-    monkeypatch.setattr(Shelf, "put", put)
-
-
-@pytest.mark.parametrize("writer", ["plaintext", "dual", "readable"])
-@pytest.mark.parametrize("job", ["dual", "readable"])
-def test_a_writer_is_never_overwritten(
-    writer: str, job: str, database: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old_rows(database, 1)
-
-    def write() -> None:
-        row = Rows(writer, database).all.get()
-        row.slip = ContentFile(b"newer", "newer.txt")
-        row.save()
-
-    disturbed(monkeypatch, write)
-    done = Rows(job, database).job(FileEncryption).run()
-    assert (done.overtaken, done.left) == (0, {})
-    assert Rows(job, database).read() == Rows("readable", database).read() == [b"newer"]
-    lying = {one for pair in names(database) for one in pair if one}
-    assert {name for name in stored(folder) if "newer" in name} == lying
-
-
-def test_a_row_that_is_deleted_meanwhile_leaves_no_sealed_file(
-    database: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old_rows(database, 1)
-    disturbed(monkeypatch, lambda: Rows("dual", database).all.all().delete())
-    Rows("dual", database).job(FileEncryption).run()
-    assert [name for name in stored(folder) if "_" in name] == []
 
 
 def test_a_file_that_did_not_arrive_whole_does_not_replace_the_old_one(

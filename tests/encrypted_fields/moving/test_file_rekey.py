@@ -20,8 +20,7 @@ from encrypted_fields.moving.headers import head
 from encrypted_fields.moving.shelf import Shelf, name_before, next_names
 from encrypted_fields.moving.status import status
 from encrypted_fields.moving.table import Table
-from tests.encrypted_fields.moving.parcels import Rows, keep_in, stored, whole
-from tests.encrypted_fields.moving.test_file_commands import Killed, disturbed, killing
+from tests.encrypted_fields.moving.parcels import Killed, Rows, disturbed, keep_in, killing, stored, whole
 from tests.encrypted_fields.moving.test_rekey import NewPrimary
 from tests.sample_app.parcels import parcel
 
