@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import venv
 import zipfile
 from importlib import metadata
@@ -93,6 +95,57 @@ def test_it_seals_and_opens_in_an_environment_of_its_own(wheel: Path, tmp_path: 
     assert said["found"] == "dear customer"
     assert said["file"].startswith(str(tmp_path))
     assert said["loaded"] == []
+
+
+def test_the_tutorial_works_as_it_is_written(wheel: Path, tmp_path: Path) -> None:
+    """docs/fields.md in an empty project: settings, model, migrations without a key, and the test of the page."""
+    page = (ROOT / "docs" / "fields.md").read_text()
+    settings, model = _blocks(page, "Ten minutes on a real model")
+    (test,) = _blocks(page, "Testing your application")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    project = tmp_path / "project"
+    project.mkdir()
+
+    def run(*command: str) -> str:
+        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": f"{tmp_path / 'site'}:{project}"}
+        done = subprocess.run(
+            [sys.executable, *command], cwd=project, env=env, capture_output=True, text=True, timeout=100
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("-m", "django", "startproject", "shop", ".")
+    run("manage.py", "startapp", "clinic")
+    with (project / "shop" / "settings.py").open("a") as file:
+        file.write(settings.replace("[...,", '[*INSTALLED_APPS, "clinic",'))
+    (project / "clinic" / "models.py").write_text(model)
+    (project / "test_page.py").write_text("import pytest\nfrom clinic.models import Patient\n" + test)
+    assert "Create model Patient" in run("manage.py", "makemigrations")
+    migration = (project / "clinic" / "migrations" / "0001_initial.py").read_text()
+    assert "encrypted_fields.EncryptedField(models.DateField(null=True), tenant_from='tenant_id')" in migration
+    run("manage.py", "migrate")
+    options = [
+        "-q",
+        "--ds=shop.settings",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "asyncio_default_fixture_loop_scope=function",
+    ]
+    assert "1 passed" in run("-m", "pytest", *options, "test_page.py")
+
+
+def _blocks(page: str, title: str) -> list[str]:
+    """The code of a section, without its indentation."""
+    section = page.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    found: list[list[str]] = [[]]
+    for line in section.splitlines():
+        if line.startswith("    ") or (not line and found[-1]):
+            found[-1].append(line)
+        elif found[-1]:
+            found.append([])
+    return [textwrap.dedent("\n".join(lines)).strip() + "\n" for lines in found if lines]
 
 
 def _lend(name: str, site: Path) -> None:
