@@ -1,7 +1,9 @@
-"""System checks of the settings. W012–W013 only warn, so that `makemigrations` and CI need no proxy and no key."""
+"""System checks of the settings. Warnings only, so that `makemigrations` and CI need no proxy and no key: W012, W013 a
+setting is missing · W015 a setting is misspelt."""
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 from django.apps import apps
@@ -10,7 +12,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from encrypted_fields import policy, reuse
-from encrypted_fields.conf import url_problem
+from encrypted_fields.conf import SETTINGS, url_problem
 
 
 @checks.register(checks.Tags.security)
@@ -30,6 +32,25 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
             found.append(checks.Error(problem, id="encrypted_fields.E010"))
     if not getattr(settings, "CMK_TSP_API_KEY", None):
         found.append(_missing("CMK_TSP_API_KEY", "W013"))
+    return found
+
+
+@checks.register(checks.Tags.security)
+def check_names(**_: Any) -> list[checks.CheckMessage]:
+    """W015: what nobody reads protects nobody, such as a policy table under another name."""
+    found: list[checks.CheckMessage] = []
+    for name in dir(settings):
+        if name in SETTINGS or not name.isupper():
+            continue
+        meant = get_close_matches(name, SETTINGS, n=1, cutoff=0.88)
+        if meant:
+            found.append(
+                checks.Warning(
+                    f"{name} is no setting of encrypted fields, and nothing reads it",
+                    hint=f"Did you mean {meant[0]}?",
+                    id="encrypted_fields.W015",
+                )
+            )
     return found
 
 

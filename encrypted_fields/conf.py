@@ -14,6 +14,32 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 BATCH = 1000  # keys in one call, rows in one block
+# all that this library reads: a name that nearly is one of these is misspelt (W015)
+SETTINGS = frozenset(
+    {
+        "CMK_CELERY",
+        "CMK_INDEX_KEY_SECONDS",
+        "CMK_INDEX_KEY_TENANTS",
+        "CMK_LIBSODIUM",
+        "CMK_PLAINTEXT_FIXTURES",
+        "CMK_POLICY",
+        "CMK_POLICY_TABLE",
+        "CMK_POLICY_ZONE",
+        "CMK_REASON_FROM_REQUEST",
+        "CMK_REDACT",
+        "CMK_REQUESTING_ID",
+        "CMK_REQUESTING_ID_FROM_REQUEST",
+        "CMK_REUSE_KEYS",
+        "CMK_TENANT_FROM",
+        "CMK_TENANT_FROM_REQUEST",
+        "CMK_TSP_ALLOW_HTTP",
+        "CMK_TSP_API_KEY",
+        "CMK_TSP_CA_FILE",
+        "CMK_TSP_CONNECT_SECONDS",
+        "CMK_TSP_SECONDS",
+        "CMK_TSP_URL",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

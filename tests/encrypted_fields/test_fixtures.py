@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import uuid
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,15 @@ import pytest
 from django.core import serializers
 from django.core.management import call_command
 from django.core.serializers.base import DeserializationError
+from django.db import connection, models
 from django.forms import modelform_factory
 from django.test import override_settings
+from django.test.utils import isolate_apps
 
-from encrypted_fields import Locked, Stored, ciphertext_for, plaintext_fixtures, tenant
+from encrypted_fields import EncryptedField, Locked, Stored, ciphertext_for, plaintext_fixtures, tenant
 from encrypted_fields.core import text
 from encrypted_fields.core.errors import InvalidCiphertext, TspUnreachable
-from encrypted_fields.testing import MemoryTsp, counted
+from encrypted_fields.testing import MemoryTsp, assert_encrypted, counted
 from tests.encrypted_fields.people import BORN, person
 from tests.sample_app.models import Everything, Note, Patient
 from tests.sample_app.searchable import Customer
@@ -147,6 +151,47 @@ def test_an_indexed_value_is_found_after_loading(cmk_tsp: MemoryTsp, tmp_path: P
     with tenant("north"):
         assert Customer.objects.get(email="ann@x.example").email == "ann@x.example"
         assert not Customer.objects.filter(email="bob@x.example").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@isolate_apps("tests.sample_app")
+def test_a_history_that_copies_fields_is_sealed_on_its_own(cmk_tsp: MemoryTsp) -> None:
+    """Complaint 21 (field-peers). As django-simple-history does it: copies of the fields, in a table of their own."""
+
+    class Source(models.Model):
+        id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+        tenant_id = models.CharField(max_length=40, default="north")
+        diagnosis = EncryptedField(models.TextField())
+        cmk_tenant_from = "tenant_id"
+
+        class Meta:
+            app_label = "sample_app"
+
+    copied = {one.name: copy(one) for one in Source._meta.local_fields if not one.primary_key}
+
+    class History(models.Model):
+        locals().update(copied)
+        cmk_tenant_from = "tenant_id"
+
+        class Meta:
+            app_label = "sample_app"
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Source)
+        editor.create_model(History)
+    try:
+        one = Source.objects.create(diagnosis="canary-7f3a")
+        row = History.objects.create(**{name: getattr(one, name) for name in copied})
+        assert_encrypted(row, "diagnosis")
+        assert History.objects.get().diagnosis == Source.objects.get().diagnosis == "canary-7f3a"
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE sample_app_history SET diagnosis = %s", [ciphertext_for(one, "diagnosis")])
+        with pytest.raises(InvalidCiphertext):
+            History.objects.get().diagnosis  # noqa: B018
+    finally:
+        with connection.schema_editor() as editor:
+            editor.delete_model(History)
+            editor.delete_model(Source)
 
 
 def test_dumping_opens_nothing(cmk_tsp: MemoryTsp) -> None:

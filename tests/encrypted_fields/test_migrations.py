@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import re
 import uuid
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +22,8 @@ from django.test import override_settings
 from django.test.utils import isolate_apps
 
 from encrypted_fields import EncryptedField, tenant
-from encrypted_fields.checks import check_settings
+from encrypted_fields.checks import check_names, check_settings
+from encrypted_fields.conf import SETTINGS
 from encrypted_fields.testing import MemoryTsp
 from tests.sample_app.models import Everything, Keyed, Note, Patient, Visit
 
@@ -256,6 +259,23 @@ def test_a_row_of_two_keys_cannot_be_bound_to() -> None:
 def test_settings_are_checked(settings: dict[str, Any], codes: list[str]) -> None:
     with override_settings(**settings):
         assert [message.id for message in check_settings()] == codes
+
+
+@pytest.mark.parametrize("name", ["CMK_POLICY_TABEL", "CMK_REUSE_KEY", "CMK_TENNANT_FROM", "CMK_TSP_APIKEY"])
+def test_a_misspelt_setting_is_told(name: str) -> None:
+    """Idea 15 (field-peers): the salt of another package stayed empty, since its page misspelt the setting's name."""
+    assert check_names() == []
+    with override_settings(**{name: "x", "CMK_OF_SOMEBODY_ELSE": "x"}):
+        (told,) = check_names()
+    assert (told.id, told.msg.split()[0]) == ("encrypted_fields.W015", name)
+    assert told.hint is not None
+    assert told.hint.removeprefix("Did you mean ").removesuffix("?") in SETTINGS
+
+
+def test_every_setting_that_is_read_is_known_by_name() -> None:
+    package = Path(__file__).parents[2] / "encrypted_fields"
+    text = "\n".join(path.read_text() for path in package.rglob("*.py"))
+    assert set(re.findall(r'"(CMK_[A-Z_]+)"', text)) == SETTINGS
 
 
 def test_the_sample_models_pass_their_checks() -> None:

@@ -14,7 +14,7 @@ from django.db.transaction import atomic
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, override_settings
 
-from encrypted_fields import AccessRefused, Locked, acting
+from encrypted_fields import AccessRefused, Locked, acting, ciphertext_for
 from encrypted_fields.checks import check_policy
 from encrypted_fields.core.errors import TspUnreachable
 from encrypted_fields.middleware import CmkMiddleware
@@ -214,3 +214,27 @@ def test_settings_that_would_stop_a_look_stop_the_deployment(wrong: dict[str, An
     with override_settings(**wrong):
         found = [one.id for one in check_policy()]
     assert found == ([] if code is None else [f"encrypted_fields.{code}"])
+
+
+WITHOUT_VALUES = [
+    {"refuse": "shells see no values", "user": "shell-*"},
+    {"refuse": "the import only writes", "user": "import", "action": ["decrypt", "search"]},
+]
+
+
+@override_settings(CMK_POLICY_TABLE=WITHOUT_VALUES)
+def test_a_shell_without_values_and_a_service_that_only_writes(cmk_tsp: MemoryTsp) -> None:
+    """Ideas 12 and 16 (field-peers), as docs/policy.md says."""
+    one = person(diagnosis="flu")
+    row = Patient.objects.get()
+    with acting("shell-ann"):
+        for use in (lambda: row.diagnosis, lambda: person(diagnosis="x")):
+            with pytest.raises(AccessRefused), atomic():
+                use()
+        assert ciphertext_for(row, "diagnosis") == stored_bytes(one, "diagnosis")
+        Patient.objects.update(name="renamed")  # what is in clear goes on
+    with acting("import"):
+        person(diagnosis="new")
+        with pytest.raises(AccessRefused):
+            Patient.objects.filter(pk=one.pk).get().diagnosis  # noqa: B018
+    assert row.diagnosis == "flu"

@@ -10,13 +10,26 @@ from django.db import models
 
 from encrypted_fields import EncryptedDateField, EncryptedField, EncryptedFileField, EncryptedIntegerField
 from encrypted_fields.search import Exact
+from tests.sample_app.accounts import Account
 from tests.sample_app.charts import Chart
 from tests.sample_app.filed import Estate, Photo, Receipt
 from tests.sample_app.moving import Mover
 from tests.sample_app.parcels import Parcel
 from tests.sample_app.searchable import Customer, Order, Payroll, PostIt
 
-__all__ = ["Chart", "Customer", "Estate", "Mover", "Order", "Parcel", "Payroll", "Photo", "PostIt", "Receipt"]
+__all__ = [
+    "Account",
+    "Chart",
+    "Customer",
+    "Estate",
+    "Mover",
+    "Order",
+    "Parcel",
+    "Payroll",
+    "Photo",
+    "PostIt",
+    "Receipt",
+]
 
 
 class Colour(models.TextChoices):
