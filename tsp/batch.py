@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import islice
+from typing import TypeAlias, TypeVar
 
 from encrypted_fields.core.errors import CmkError
 
@@ -12,24 +13,26 @@ PATIENCE = 30.0  # seconds that one key of a batch may wait for its turn at the 
 _AT_ONCE = 8
 _TURN = 100  # keys of a batch, then it is other requests' turn
 _T = TypeVar("_T")
+Found: TypeAlias = _T | CmkError | None
 
 
 async def each(
-    names: Iterable[str], at_hand: Callable[[str], _T | None], take: Callable[[str], Awaitable[_T]]
+    names: Iterable[str], at_hand: Callable[[list[str]], Iterable[Found[_T]]], take: Callable[[str], Awaitable[_T]]
 ) -> dict[str, _T | CmkError]:
-    """For each name, in their order, the key that is at hand, or what `take` gives, a few at a time; or its error."""
+    """For each name, in their order, the key that is at hand, or what `take` gives, a few at a time; or its error.
+
+    `at_hand` is asked for many at once, and has an answer for each: None if it must be taken.
+    """
     taken: dict[str, _T | CmkError] = {}
     later = []
-    for count, name in enumerate(names):
-        if count % _TURN == _TURN - 1:
+    left = iter(names)
+    while some := list(islice(left, _TURN)):
+        if taken:
             await asyncio.sleep(0)
-        try:
-            held = at_hand(name)
+        for name, held in zip(some, at_hand(some), strict=True):
             if held is None:
                 later.append(name)
             taken[name] = held or CmkError()  # holds the place in the order
-        except CmkError as error:
-            taken[name] = error.with_traceback(None)
     waiting = iter(later)
 
     async def work() -> None:
@@ -42,3 +45,16 @@ async def each(
     if later:
         await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
     return taken
+
+
+def singly(at_hand: Callable[[str], _T | None]) -> Callable[[list[str]], Iterable[Found[_T]]]:
+    """`at_hand` for each name by itself, its error in its place."""
+
+    def ask(names: list[str]) -> Iterator[Found[_T]]:
+        for name in names:
+            try:
+                yield at_hand(name)
+            except CmkError as error:
+                yield error.with_traceback(None)
+
+    return ask

@@ -23,6 +23,7 @@ SERVER: dict[str, Any] = {
     "timeout_keep_alive": 75, "timeout_graceful_shutdown": DRAIN_SECONDS,
 }  # fmt: skip
 _PR_SET_DUMPABLE = 4
+_SWITCH = 0.001  # seconds that a thread may wait for the interpreter while another computes; Python's own is 5 ms
 _GARBAGE = 20_000  # objects more than before until the youngest are looked through; Python's own is 700
 _log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ def run(main: Callable[[], Any]) -> None:
     """Run the coroutine function `main` on uvloop."""
     import uvloop
 
+    sys.setswitchinterval(_SWITCH)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
 
@@ -80,9 +82,6 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE)
-    import os
-
-    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
 
 
 async def stopped() -> None:

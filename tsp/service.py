@@ -6,7 +6,7 @@ still says yes, and only then answer. A refusal is an event, too. A name that is
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
 
 from encrypted_fields.core.errors import AuditUnavailable, CmkError
@@ -87,8 +87,8 @@ class Service:
         except CmkError as error:
             await self._refuse(tenant, request, ray, events.WRAP, error)
 
-        def made(_: str) -> Held | None:
-            return self._keyring.made(tenant, kms)
+        def made(names: list[str]) -> Sequence[Held | None]:
+            return self._keyring.made_many(tenant, kms, len(names)) or [None] * len(names)
 
         async def make(_: str) -> Held:
             return await self._keyring.make(tenant, kms, patience=batch.PATIENCE)
@@ -107,7 +107,7 @@ class Service:
         async def take(name: str) -> Held:
             return await self._open(tenant, wire.edek(edeks[name]), batch.PATIENCE)
 
-        taken = await batch.each(edeks, opened, take)
+        taken = await batch.each(edeks, batch.singly(opened), take)
         return await self._answer(tenant, request, ray, events.UNWRAP, taken)
 
     async def batch_rekey(self, request: wire.BatchRekey, ray: str) -> wire.BatchReply:
@@ -128,7 +128,7 @@ class Service:
             old = await self._open(tenant, wire.edek(edeks[name]), batch.PATIENCE)
             return old, await self._keyring.make(target, kms, old.dek, batch.PATIENCE)
 
-        taken = await batch.each(edeks, moved, move)
+        taken = await batch.each(edeks, batch.singly(moved), move)
         try:
             return await self._moved(tenant, target, request, ray, taken)
         finally:

@@ -1,7 +1,7 @@
 """Random bytes that are no secrets: ids and salts, from the kernel a few thousand at a time.
 
 A system call lets other threads take the interpreter, and getting it back costs more than all the rest of such a
-call. Keys are not made of these bytes: they come from the kernel one by one and wait nowhere.
+call. Keys are not made of these bytes: they come from the kernel when they are asked for and wait nowhere.
 """
 
 from __future__ import annotations

@@ -119,12 +119,12 @@ class SpoolTrail:
     def _accept_all(self, events: Sequence[AuditEvent], future: asyncio.Future[None]) -> bool:
         """The short way for what one tenant's request made while there is plenty of room; False if it is not that."""
         tenant = events[0].tenant if events else ""
-        bodies = [(tenant, _body(event)) for event in events if event.tenant == tenant]
+        if not events or any([event.tenant != tenant for event in events]):
+            return False
+        bodies = [(tenant, _body(event)) for event in events]
         size, strict = sum([len(body) for _, body in bodies]), self.when_full(tenant) == "refuse"
         with self._lock:
-            if not bodies or len(bodies) != len(events) or self._closing:
-                return False
-            if not self._room.take_all(tenant, len(bodies), size):
+            if self._closing or not self._room.take_all(tenant, len(bodies), size):
                 return False
             self._hand(_Call(future, bodies, events, strict))
         return True

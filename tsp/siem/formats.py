@@ -10,17 +10,18 @@ from tsp.contract import events
 from tsp.contract.events import AuditEvent
 
 CHOICES = (("cmk", "CMK (docs/formats.md, section 6)"), ("ecs", "Elastic Common Schema"))
+_FORMAT = b'{"format":%d,' % events.FORMAT
 _OUTCOMES = {events.SUCCESS: "success", events.REFUSED: "failure", events.ERROR: "failure"}
 
 
-def shaped(event: AuditEvent, shape: str) -> dict[str, Any]:
-    """`event` in one of CHOICES, ready for JSON."""
-    return ecs(event) if shape == "ecs" else own(event)
+def shaped(event: AuditEvent, shape: str) -> msgspec.Raw:
+    """`event` in one of CHOICES, to be a part of what msgspec writes as JSON."""
+    return msgspec.Raw(msgspec.json.encode(ecs(event))) if shape == "ecs" else own(event)
 
 
-def own(event: AuditEvent) -> dict[str, Any]:
+def own(event: AuditEvent) -> msgspec.Raw:
     """Our members, those at their default left out; `format` is always there, so that a reader knows what it reads."""
-    return {"format": event.format, **msgspec.to_builtins(event)}
+    return msgspec.Raw(_FORMAT + events.dump(event)[1:])
 
 
 def ecs(event: AuditEvent) -> dict[str, Any]:

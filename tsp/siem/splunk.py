@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from tsp.contract.events import AuditEvent
 from tsp.contract.options import option
 from tsp.egress import Egress, Response
@@ -46,7 +48,7 @@ class SplunkHec(Sink):
             self._headers["X-Splunk-Request-Channel"] = str(uuid.uuid4())
 
     def send(self, events: Sequence[AuditEvent]) -> None:
-        body = "".join(json.dumps(self._wrapped(event), separators=(",", ":")) for event in events).encode()
+        body = b"".join([msgspec.json.encode(self._wrapped(event)) for event in events])
         told = self._post("/services/collector/event", body)
         if self.config.ack:
             number = told.get("ackId")

@@ -6,10 +6,11 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from tsp.contract.events import AuditEvent
 from tsp.contract.options import OptionError, option
@@ -49,7 +50,7 @@ class SignedWebhook(Sink):
             "timestamp": events[-1].time,
             "data": {"events": [shaped(event, self.config.shape) for event in events]},
         }
-        body = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+        body = msgspec.json.encode(content)
         signature = hmac.digest(self._key, f"{name}.{now}.".encode() + body, "sha256")
         headers = {
             "Content-Type": "application/json",
