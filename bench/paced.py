@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import statistics
 import time
 from collections import deque
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.load import CONNECTIONS, prepared, whole
 
 _TICK = 0.001  # seconds; what is due within one goes out together
+
+
+def disk(folder: Path, rate: float, seconds: float) -> list[float]:
+    """The same for what a proxy waits for: 4 KiB durably at the end of a file whose space is reserved."""
+    file = os.open(folder / "paced", os.O_RDWR | os.O_CREAT | os.O_DSYNC, 0o600)
+    count, taken = int(rate * seconds), list[float]()
+    os.posix_fallocate(file, 0, count * 4096)
+    for number in range(count):
+        began = time.perf_counter()
+        os.pwrite(file, bytes(4096), number * 4096)
+        taken.append((time.perf_counter() - began) * 1000)
+        time.sleep(1 / rate)
+    os.close(file)
+    return _percentiles(taken)
 
 
 def milliseconds(url: str, body: bytes, authorization: str, rate: float, seconds: float) -> list[float]:
@@ -44,5 +60,9 @@ def milliseconds(url: str, body: bytes, authorization: str, rate: float, seconds
     for made in sockets.values():
         made.close()
     poll.close()
+    return _percentiles(taken)
+
+
+def _percentiles(taken: list[float]) -> list[float]:
     cuts = statistics.quantiles(taken, n=1000)
     return [cuts[499], cuts[989], cuts[998]]

@@ -39,7 +39,7 @@ def tables(quick: bool) -> list[Table]:
         proxies = {"spool": spool.url, "Redis": stream}
         found = [
             _single(proxies, floor, view, wrapped, rounds, seconds),
-            _half(proxies, wrapped, quick),
+            _half(proxies, folder, quick),
             _batches(spool.url, spool.process.pid, rounds, seconds),
         ]
     return [*found, _cores(2 if quick else 5, 1.0 if quick else 3.0)]
@@ -59,15 +59,21 @@ def _single(proxies: dict[str, str], floor: str, view: str, wrapped: bytes, roun
     table = compare(title, "requests/s", runs, rounds, more_is_better=True)
     table.notes += [
         f"load by {load.tool()}, which shares the cores with the server and Redis",
-        "spool: the sandbox, which also ships its events to a file; Redis: appendonly, appendfsync always",
+        "spool: the sandbox, which also ships its events to a file",
+        "Redis: appendonly, appendfsync always; its events wait for a worker, which here is none",
         f"the DRF view: gunicorn, one process, {drf.THREADS} threads; ships nothing",
     ]
     return table
 
 
-def _half(proxies: dict[str, str], wrapped: bytes, quick: bool) -> Table:
+def _half(proxies: dict[str, str], folder: Path, quick: bool) -> Table:
     """Open loop: a request that has to wait for its turn is late from when it was due."""
     rows, notes = [], ["due at a steady rate, timed from then on; the load generator's own millisecond is in it"]
+    alone = paced.disk(folder, 500, 2.0 if quick else 5.0)
+    rows += [
+        (f"this disk, one durable write, {name} percentile", found, found / 5.0)
+        for name, found in zip(("50th", "99th"), alone, strict=False)
+    ]
     for name, url in proxies.items():
         route = f"{url}/api/1/document/wrap"
         most = load.per_second(route, body(), AUTHORIZATION, 1.0 if quick else 3.0)
