@@ -76,12 +76,12 @@ class Keyring:
         key = await self.unwrap(tenant, kms, parsed.content, context, patience)
         return Held(key, b"", kms.config, False, edek.fingerprint(parsed.content), state, generation, None)
 
-    def made(self, tenant: Tenant, kms: Kms, dek: bytes | bytearray | None = None) -> Held | None:
+    def made(self, tenant: Tenant, kms: Kms, now: Moment, dek: bytes | bytearray | None = None) -> Held | None:
         """What `make` gives, at once if its lease is in hand; None if somebody must be asked first."""
         if not kms.leasing.enabled:
             return None
         state = self._leases.state(tenant.name, kms.config)
-        lease = self._leases.to_wrap(state, kms, self._leases.now())
+        lease = self._leases.to_wrap(state, kms, now)
         return None if lease is None else _wrapped(kms, state, lease, dek or os.urandom(DEK_BYTES), "")
 
     def made_many(self, tenant: Tenant, kms: Kms, count: int) -> list[Held]:
@@ -97,12 +97,12 @@ class Keyring:
         erase(drawn)
         return [_wrapped(kms, state, lease, key, "") for key in keys]
 
-    def opened(self, tenant: Tenant, kms: Kms, parsed: edek.Edek) -> Held | None:
+    def opened(self, tenant: Tenant, kms: Kms, parsed: edek.Edek, now: Moment) -> Held | None:
         """What `open` gives, the same way."""
         if parsed.elek is None:
             return None
         state = self._leases.state(tenant.name, kms.config)
-        lease = self._leases.to_unwrap(state, parsed.digest, self._leases.now())
+        lease = self._leases.to_unwrap(state, parsed.digest, now)
         return None if lease is None else _unwrapped(kms, state, lease, parsed, "")
 
     def now(self) -> Moment:

@@ -14,6 +14,7 @@ from encrypted_fields.core.memory import wipe
 from tsp import batch, edek, wire
 from tsp.contract import events
 from tsp.keyring import Held, Keyring
+from tsp.leases.lease import Moment
 from tsp.ports import Directory, Tenant
 from tsp.turn import Ask, Turn
 from tsp.witness import Witness
@@ -29,14 +30,14 @@ class Service:
         self._directory = directory
         self._keyring = keyring
         self._witness = witness
-        self._turn = Turn(witness)
+        self._turn = Turn(witness, keyring.now)
 
     async def wrap(self, request: wire.Request, ray: str) -> wire.WrapReply:
         """A new key under the tenant's primary configuration."""
         tenant = self._directory.tenant(request.tenant_id)
 
-        def made() -> Held | None:
-            return self._keyring.made(tenant, tenant.primary())
+        def made(now: Moment) -> Held | None:
+            return self._keyring.made(tenant, tenant.primary(), now)
 
         async def make() -> Held:
             return await self._keyring.make(tenant, tenant.primary())
@@ -49,8 +50,8 @@ class Service:
         data = wire.edek(request.encrypted_document_key)
         tenant = self._directory.tenant(request.tenant_id)
 
-        def opened() -> Held | None:
-            return self._opened(tenant, data)
+        def opened(now: Moment) -> Held | None:
+            return self._opened(tenant, data, now)
 
         async def take() -> Held:
             return await self._open(tenant, data)
@@ -102,7 +103,7 @@ class Service:
         edeks = request.by_id()
 
         def opened(name: str) -> Held | None:
-            return self._opened(tenant, wire.edek(edeks[name]))
+            return self._opened(tenant, wire.edek(edeks[name]), self._keyring.now())
 
         async def take(name: str) -> Held:
             return await self._open(tenant, wire.edek(edeks[name]), batch.PATIENCE)
@@ -120,8 +121,9 @@ class Service:
             await self._refuse(tenant, request, ray, events.REKEY, error)
 
         def moved(name: str) -> Moved | None:
-            old = self._opened(tenant, wire.edek(edeks[name]))
-            new = None if old is None else self._keyring.made(target, kms, old.dek)
+            now = self._keyring.now()
+            old = self._opened(tenant, wire.edek(edeks[name]), now)
+            new = None if old is None else self._keyring.made(target, kms, now, old.dek)
             return None if old is None or new is None else (old, new)
 
         async def move(name: str) -> Moved:
@@ -155,9 +157,9 @@ class Service:
         parsed = edek.parse(data, tenant.name)
         return await self._keyring.open(tenant, tenant.kms_for(parsed.config), parsed, patience)
 
-    def _opened(self, tenant: Tenant, data: bytes) -> Held | None:
+    def _opened(self, tenant: Tenant, data: bytes, now: Moment) -> Held | None:
         parsed = edek.parse(data, tenant.name)
-        return self._keyring.opened(tenant, tenant.kms_for(parsed.config), parsed)
+        return self._keyring.opened(tenant, tenant.kms_for(parsed.config), parsed, now)
 
     async def _take(self, ask: Ask, take: Callable[[], Awaitable[Held]]) -> Held:
         """A key at hand, or what `take` gives. Durable first, then one more look, then the key may go."""

@@ -16,18 +16,19 @@ from tsp import wire
 from tsp.contract import events
 from tsp.contract.events import AuditEvent
 from tsp.keyring import Held
+from tsp.leases.lease import Moment
 from tsp.ports import Tenant
 from tsp.witness import Witness
 
 
 class Ask(NamedTuple):
-    """One request: `at_hand` gives its key, None if a key service must be asked first, or raises."""
+    """One request: `at_hand` gives its key at that moment, None if a key service must be asked first, or raises."""
 
     tenant: Tenant
     request: wire.Request
     ray: str
     action: str
-    at_hand: Callable[[], Held | None]
+    at_hand: Callable[[Moment], Held | None]
 
 
 _Taken = tuple["asyncio.Future[Held | None]", Ask, Held]
@@ -36,28 +37,30 @@ _Taken = tuple["asyncio.Future[Held | None]", Ask, Held]
 class Turn:
     """`take` returns a key whose event is durable."""
 
-    def __init__(self, witness: Witness) -> None:
+    def __init__(self, witness: Witness, now: Callable[[], Moment]) -> None:
         self._witness = witness
+        self._now = now
         self._asked: list[tuple[asyncio.Future[Held | None], Ask]] = []
         self._recording: set[asyncio.Task[None]] = set()
 
-    async def take(self, ask: Ask) -> Held | None:
+    def take(self, ask: Ask) -> asyncio.Future[Held | None]:
         """What `ask.at_hand` gives or raises. AuditUnavailable if there is a key, and its event cannot be kept."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Held | None] = loop.create_future()
         if not self._asked:
             loop.call_soon(self._end)
         self._asked.append((future, ask))
-        return await future
+        return future
 
     def _end(self) -> None:
         asked, self._asked = self._asked, []
         taken: list[_Taken] = []
+        now = self._now()
         for future, ask in asked:
             if future.done():  # whoever asked is gone
                 continue
             try:
-                held = ask.at_hand()
+                held = ask.at_hand(now)
             except Exception as error:
                 future.set_exception(error)
                 continue

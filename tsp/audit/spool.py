@@ -118,9 +118,9 @@ class SpoolTrail:
 
     def _accept_all(self, events: Sequence[AuditEvent], future: asyncio.Future[None]) -> bool:
         """The short way for what one tenant's request made while there is plenty of room; False if it is not that."""
-        tenant = events[0].tenant if events else ""
-        if not events or any([event.tenant != tenant for event in events]):
+        if len({event.tenant for event in events}) != 1:
             return False
+        tenant = events[0].tenant
         bodies = [(tenant, _body(event)) for event in events]
         size, strict = sum([len(body) for _, body in bodies]), self.when_full(tenant) == "refuse"
         with self._lock:
