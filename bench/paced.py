@@ -16,11 +16,12 @@ from bench.load import CONNECTIONS, prepared, whole
 _TICK = 0.001  # seconds; what is due within one goes out together
 
 
-def disk(folder: Path, rate: float, seconds: float) -> list[float]:
-    """The same for what a proxy waits for: 4 KiB durably at the end of a file whose space is reserved."""
-    file = os.open(folder / "paced", os.O_RDWR | os.O_CREAT | os.O_DSYNC, 0o600)
+def disk(path: Path, rate: float, seconds: float, *, reserved: bool) -> list[float]:
+    """The same for what a proxy waits for: 4 KiB durably at the end of a file, which grows unless it is reserved."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DSYNC, 0o600)
     count, taken = int(rate * seconds), list[float]()
-    os.posix_fallocate(file, 0, count * 4096)
+    if reserved:
+        os.posix_fallocate(file, 0, count * 4096)
     for number in range(count):
         began = time.perf_counter()
         os.pwrite(file, bytes(4096), number * 4096)
