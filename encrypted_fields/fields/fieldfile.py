@@ -39,6 +39,7 @@ class EncryptedFieldFile(FieldFile):
     _sealed_for: ValueContext | None = None  # the place, when this object sealed the file itself
     _by_hand = False  # the name was assigned, and is not checked yet
     _assigned = False  # the name was assigned
+    _saved: str | None = None  # the name that the row has since this object was saved
 
     def save(self, name: str, content: Any, save: bool = True) -> None:
         """Seals `content` for this row and stores it under a fresh name; then, with `save`, writes the row.
@@ -85,9 +86,10 @@ class EncryptedFieldFile(FieldFile):
 
     @property
     def unchanged(self) -> bool:
-        """Whether it is the stored file that the row was loaded with."""
-        loaded = self._committed and self._sealed_for is None and not self._assigned and not self._by_hand
-        return loaded and not self.instance._state.adding
+        """Whether it is the stored file that the row was loaded with, or was saved with since."""
+        loaded = self._sealed_for is None and not self._assigned
+        known = self._committed and not self._by_hand and (loaded or self.name == self._saved)
+        return known and not self.instance._state.adding
 
     @property
     def locked(self) -> bool:
@@ -165,6 +167,9 @@ class EncryptedFieldFile(FieldFile):
                 f"{self.field.model._meta.label}.{self.field.name}: the stored file was sealed for another place. "
                 "Assign the file itself (copy.file = original.file), which seals it anew"
             )
+
+    def __getstate__(self) -> Any:
+        return {**super().__getstate__(), "_assigned": not self.unchanged, "_by_hand": self._by_hand}
 
     def copied_to(self, instance: models.Model, field: Any) -> Any:
         """What to put into `field` of `instance` when this stored file is assigned to it: an upload of its plaintext,

@@ -15,7 +15,7 @@ from encrypted_fields.fields.binding import Binding, vars_of
 from encrypted_fields.fields.fieldfile import EncryptedFieldFile
 from encrypted_fields.fields.file_checks import problems
 from encrypted_fields.fields.names import with_token
-from encrypted_fields.fields.unchanged import Unchanged
+from encrypted_fields.fields.unchanged import Unchanged, remember_saved
 from encrypted_fields.fields.unused import remove_unused
 
 
@@ -89,8 +89,10 @@ class EncryptedFileField(models.FileField):
         super().contribute_to_class(cls, name, *args, **kwargs)
         if self.column:
             setattr(cls, self.attname, self.descriptor_class(self))
-        if self.unused == "delete" and self.state is None and not cls._meta.abstract and cls.__module__ != "__fake__":
-            remove_unused(cls, self)
+        if not cls._meta.abstract and cls.__module__ != "__fake__":
+            remember_saved(cls, self)
+            if self.unused == "delete" and self.state is None:
+                remove_unused(cls, self)
 
     @cached_property
     def binding(self) -> Binding:

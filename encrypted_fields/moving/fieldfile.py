@@ -57,6 +57,9 @@ class MovingFieldFile(EncryptedFieldFile):
     def storage(self, value: Any) -> None:
         """Django sets the field's."""
 
+    def __getstate__(self) -> Any:
+        return {**super().__getstate__(), "_pair": self._pair}
+
     def check_place(self) -> None:
         if not self.plain:
             super().check_place()

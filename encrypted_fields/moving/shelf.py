@@ -96,12 +96,19 @@ class Shelf:
     def _cleared(self, name: str, tally: Tally) -> bool:
         if self.named([name]):
             return False
-        if timezone.now() - _aware(self.storage.get_modified_time(name)) < STALE:
+        if not self._is_stale(name):
             tally.stray(name)
             return False
         self.remove(name)
         tally.cleared += 1
         return True
+
+    def _is_stale(self, name: str) -> bool:
+        try:
+            written = self.storage.get_modified_time(name)
+        except NotImplementedError:  # a Storage that does not know
+            return False
+        return bool(timezone.now() - _aware(written) >= STALE)
 
 
 def new_names(field: Any, pk: object, old: str, base: str, *, private: bool = False) -> Iterator[str]:

@@ -321,3 +321,20 @@ def test_takes_over_a_file_that_was_stored_in_clear(folder: Path) -> None:
     assert (content(found.paper), found.paper.original_name) == (b"in clear", "letter.txt")
     assert_encrypted(found, "paper")
     assert_encrypted(Receipt(tenant_id="north"), "paper")
+
+
+def test_a_save_writes_the_name_only_of_a_file_that_the_row_was_given(folder: Path) -> None:
+    """Another name may have come meanwhile, by a command that moved the file."""
+    scan()
+    one = Scan.objects.get()
+    Scan.objects.update(image="elsewhere")
+    one.save()
+    assert Scan.objects.get().image.name == "elsewhere"
+    one.image = ContentFile(b"new", "new.png")
+    again = pickle.loads(pickle.dumps(one))
+    assert again.image.name == "new.png"
+    one.save()
+    assert content(Scan.objects.get().image) == b"new"
+    one.image.save("newer.png", ContentFile(b"newer"), save=False)
+    pickle.loads(pickle.dumps(one)).save()
+    assert content(Scan.objects.get().image) == b"newer"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
+from django.db import transaction
 
 from encrypted_fields.core.errors import KmsUnwrapFailed
 from encrypted_fields.core.stream import CHUNK
@@ -158,6 +159,23 @@ def test_a_row_in_somebodys_hands_keeps_its_new_file(database: str, tsp: NewPrim
     row.save()
     assert rows.read() == data
     assert rows.all.get().note == "changed"
+
+
+def test_a_row_that_was_saved_with_its_file_keeps_its_new_one(database: str, tsp: NewPrimary) -> None:
+    """A worker that holds a row for long. What was rolled back is no such file."""
+    rows = Rows("after", database)
+    row = rows.new(b"a")
+    tsp.renewed = True
+    rows.job(FileRekeying).run()
+    row.note = "changed"
+    row.save()
+    assert rows.read() == [b"a"]
+    with transaction.atomic(using=database):
+        row.slip.save("b.txt", ContentFile(b"b"))
+        transaction.set_rollback(True, using=database)
+    assert rows.read() == [b"a"]
+    row.save()
+    assert rows.read() == [b"b"]
 
 
 def test_a_file_that_did_not_arrive_whole_does_not_replace_the_old_one(

@@ -230,6 +230,28 @@ def test_copies_and_names_by_hand(rows: Rows, folder: Path) -> None:
     assert kinds(rows.database) == [(False, False)] * 2
 
 
+def test_a_row_is_set_to_no_file(rows: Rows) -> None:
+    for nothing in ("", None):
+        rows.new(b"a")
+        row = rows.all.get()
+        row.slip = nothing
+        row.save(update_fields=["slip"])
+        assert (kinds(rows.database), bool(rows.all.get().slip)) == ([(False, False)], False)
+        row.save()
+        assert kinds(rows.database) == [(False, False)]
+        rows.all.all().delete()
+
+
+def test_a_file_is_not_lost_on_its_way_through_pickle(rows: Rows) -> None:
+    """Stored, and not named by its row yet."""
+    rows.new(b"a")
+    row = rows.all.get()
+    row.slip.save("b.txt", ContentFile(b"b"), save=False)
+    again = pickle.loads(pickle.dumps(row))
+    again.save()
+    assert (rows.read(), kinds(rows.database)) == ([b"b"], [WRITES[rows.state]])
+
+
 def test_pictures_are_measured_in_each_state(rows: Rows, cmk_tsp: MemoryTsp) -> None:
     model = poster(rows.state)
     one = model(tenant_id="north", image=picture(30, 20))
