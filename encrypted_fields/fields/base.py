@@ -16,7 +16,7 @@ from encrypted_fields.fields.binding import Binding, vars_of
 from encrypted_fields.fields.checks import problems
 from encrypted_fields.fields.codecs import FieldCodec
 from encrypted_fields.fields.columns import EncryptedCol, refused
-from encrypted_fields.fields.lookups import EncryptedIsNull, NullOnly
+from encrypted_fields.fields.lookups import EncryptedIsNull, NullOnly, unanswered
 from encrypted_fields.fields.sealed import Locked, Sealed, SealedAttribute
 from encrypted_fields.fields.statements import install
 from encrypted_fields.fields.stored import Stored
@@ -250,7 +250,7 @@ class EncryptedField(_Field[_ST, _GT]):
                 return answer
         found = {"isnull": EncryptedIsNull, "exact": NullOnly}.get(lookup_name)
         if found is None:
-            raise refused(self)
+            raise unanswered(self, lookup_name)
         return found
 
     def get_transform(self, lookup_name: str) -> Any:

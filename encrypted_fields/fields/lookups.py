@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import FieldError
 from django.db.models.lookups import Exact, IsNull
 
 
@@ -23,6 +24,17 @@ class NullOnly(Exact):
     def get_prep_lookup(self) -> Any:
         if self.rhs is None:
             return None
-        from encrypted_fields.fields.columns import refused
+        raise unanswered(getattr(self.lhs, "target", None) or self.lhs.output_field, str(self.lookup_name))
 
-        raise refused(getattr(self.lhs, "target", None) or self.lhs.output_field)
+
+def unanswered(field: Any, name: str) -> FieldError:
+    """With the lookups that the field's indexes do answer, if it has some."""
+    from encrypted_fields.fields.columns import refused
+
+    known = {one for column in field.index_columns if len(column.sources) == 1 for one in column.index.lookups}
+    if not known:
+        return refused(field)
+    return FieldError(
+        f"{field.model._meta.label}.{field.name} is encrypted: its index does not answer {name}, but "
+        f"{', '.join(sorted(f'{field.name}__{one}' for one in known))}"
+    )

@@ -98,6 +98,17 @@ def test_refuses_what_no_index_answers(ann: Customer, asked: dict[str, Any]) -> 
         list(Customer.objects.filter(**asked))
 
 
+def test_a_refusal_names_what_would_be_answered(ann: Customer) -> None:
+    """Complaint 1 (field-peers): neither nothing found in silence, nor a riddle."""
+    for asked, known in [
+        ({"login": "Ann"}, "does not answer exact, but login__iexact$"),
+        ({"phone__contains": "1"}, "does not answer contains, but phone__digits, phone__last4$"),
+        ({"email__startswith": "a"}, "but email__exact, email__iexact, email__in$"),
+    ]:
+        with tenant("north"), pytest.raises(FieldError, match=known):
+            list(Customer.objects.filter(**asked))
+
+
 def test_refuses_a_value_of_another_type_without_showing_it(ann: Customer) -> None:
     with tenant("north"), pytest.raises(ValueError, match="does not fit") as error:
         Customer.objects.filter(number="canary")
