@@ -6,11 +6,9 @@ State "dual": stores in clear what is only sealed. State "plaintext": takes away
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Sequence
 from typing import Any
 
-from encrypted_fields.core.errors import InvalidCiphertext
 from encrypted_fields.core.stream import OpeningReader
 from encrypted_fields.fields.names import without_token
 from encrypted_fields.moving import DUAL, PLAINTEXT
@@ -39,13 +37,12 @@ class FileDecryption(FileJob):
 
     def _files(self, field: Any, cells: list[Cell], tally: Tally) -> None:
         alone = [cell for cell in cells if not cell.clear]
-        with self.opened(field, alone, tally) as readers:
-            for cell, reader in zip(alone, readers, strict=True):
-                if isinstance(reader, str):
-                    self.leave(field, cell, reader, tally)
-                    continue
-                with self.leaving(field, cell, tally):
-                    self._fill(field, cell, reader, tally)
+        for cell, reader in self.opened(field, alone, tally):
+            if isinstance(reader, str):
+                self.leave(field, cell, reader, tally)
+                continue
+            with self.leaving(field, cell, tally):
+                self._fill(field, cell, reader, tally)
         if field.state == PLAINTEXT:
             others = self.sealed[field].named([str(cell.sealed) for cell in cells])
             for cell in cells:
@@ -55,12 +52,7 @@ class FileDecryption(FileJob):
     def _fill(self, field: Any, cell: Cell, reader: OpeningReader, tally: Tally) -> None:
         shelf, sealed = self.plain[field], str(cell.sealed)
         base = os.path.basename(reader.name or "") or without_token(sealed)
-        old = posixpath.join(posixpath.dirname(sealed), posixpath.basename(sealed))
-        try:
-            new = shelf.put(Whole(reader), new_names(field.clear, cell.pk, old, base), tally)
-        except InvalidCiphertext as error:
-            tally.leave(type(error).__name__, cell.pk)
-            return
+        new = shelf.put(Whole(reader), new_names(field.clear, cell.pk, sealed, base), tally)
         if not self.swap(field, cell, clear=new, sealed=sealed):
             shelf.drop(new)
             tally.overtaken += 1

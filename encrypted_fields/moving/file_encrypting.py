@@ -60,26 +60,25 @@ class FileEncryption(FileJob):
     def _compared(self, field: Any, cells: list[Cell], others: dict[str, int], tally: Tally) -> list[Cell]:
         """Those whose two files differ. Of the others, the plain one goes where the state keeps nothing in clear."""
         differ = list[Cell]()
-        with self.opened(field, cells, tally) as readers:
-            for cell, reader in zip(cells, readers, strict=True):
-                if reader == GONE:
+        for cell, reader in self.opened(field, cells, tally):
+            if reader == GONE:
+                differ.append(cell)
+                continue
+            if isinstance(reader, str):
+                tally.leave(f"beside it: {reader}", cell.pk)
+                continue
+            with self.leaving(field, cell, tally):
+                try:
+                    with closing(open_stored(self.plain[field].storage, str(cell.clear))) as plain:
+                        same = alike(plain, reader)
+                except FileNotFoundError:
+                    if field.state == DUAL:
+                        raise
+                    same = True  # removed by a run that was killed then
+                if not same:
                     differ.append(cell)
-                    continue
-                if isinstance(reader, str):
-                    tally.leave(f"beside it: {reader}", cell.pk)
-                    continue
-                with self.leaving(field, cell, tally):
-                    try:
-                        with closing(open_stored(self.plain[field].storage, str(cell.clear))) as plain:
-                            same = alike(plain, reader)
-                    except FileNotFoundError:
-                        if field.state == DUAL:
-                            raise
-                        same = True  # removed by a run that was killed then
-                    if not same:
-                        differ.append(cell)
-                    elif field.state != DUAL:
-                        self._forget(field, cell, others, tally)
+                elif field.state != DUAL:
+                    self._forget(field, cell, others, tally)
         return differ
 
     def _seal(self, field: Any, cell: Cell, key: WrappedKey, others: dict[str, int], tally: Tally) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from typing import Any, BinaryIO, NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 from django.core.exceptions import SuspiciousFileOperation
 
 from encrypted_fields.core.context import ValueContext
-from encrypted_fields.core.errors import CmkError
-from encrypted_fields.core.stream import CHUNK, OpeningReader, read_header
+from encrypted_fields.core.errors import CmkError, InvalidCiphertext
+from encrypted_fields.core.stream import CHUNK, OpeningReader
 from encrypted_fields.fields.ranged import open_stored
+from encrypted_fields.moving import headers
 from encrypted_fields.moving.file_keys import FILES, opening_keys
+from encrypted_fields.moving.headers import Head, Missing
 from encrypted_fields.moving.job import Job, Row
 from encrypted_fields.moving.shelf import Shelf, Taken
 from encrypted_fields.moving.table import Table
@@ -78,31 +81,28 @@ class FileJob(Job):
         expect = [(one, old is not None) for one, old in zip(columns, before, strict=True)]
         return bool(self.table.swap(write, expect, [row]))
 
-    @contextmanager
-    def opened(self, field: Any, cells: Sequence[Cell], tally: Tally) -> Iterator[list[OpeningReader | str]]:
-        """The sealed files of the cells, or why they do not open."""
-        shelf, found = self.sealed[field], list[Any]()
-        with ExitStack() as stack:
-            for cell in cells:
-                try:
-                    source = stack.enter_context(closing(open_stored(shelf.storage, str(cell.sealed))))
-                    found.append((source, read_header(source).edek))
-                except FileNotFoundError:
-                    found.append(GONE)
-                except CmkError as error:
-                    found.append(type(error).__name__)
-            there = [number for number, one in enumerate(found) if isinstance(one, tuple)]
-            asked = [(cells[number].tenant, found[number][1]) for number in there]
-            with opening_keys(asked, self.binding, tally) as keys:
-                for number, key in zip(there, keys, strict=True):
-                    found[number] = self._reader(field, cells[number], found[number][0], key)
-            yield found
+    def opened(self, field: Any, cells: Sequence[Cell], tally: Tally) -> Iterator[tuple[Cell, OpeningReader | str]]:
+        """Each cell with its sealed file, one open at a time, or with the reason why it does not open."""
+        storage = self.sealed[field].storage
+        heads = headers.each(partial(headers.head, storage), [str(cell.sealed) for cell in cells])
+        there = [number for number, one in enumerate(heads) if isinstance(one, Head)]
+        asked = [(cells[number].tenant, heads[number].edek) for number in there]  # type: ignore[union-attr]
+        with opening_keys(asked, self.binding, tally) as found:
+            keys = dict(zip(there, found, strict=True))
+            for number, (cell, one) in enumerate(zip(cells, heads, strict=True)):
+                key = keys.get(number, one)
+                if not isinstance(key, bytearray):
+                    yield cell, GONE if isinstance(key, Missing) else type(key).__name__
+                    continue
+                with ExitStack() as stack:
+                    yield cell, self._reader(field, cell, key, stack)
 
-    def _reader(self, field: Any, cell: Cell, source: BinaryIO, key: bytearray | CmkError) -> OpeningReader | str:
-        if isinstance(key, CmkError):
-            return type(key).__name__
+    def _reader(self, field: Any, cell: Cell, key: bytearray, stack: ExitStack) -> OpeningReader | str:
         try:
+            source = stack.enter_context(closing(open_stored(self.sealed[field].storage, str(cell.sealed))))
             return OpeningReader(source, key, self.context(field, cell))
+        except FileNotFoundError:
+            return GONE
         except CmkError as error:
             return type(error).__name__
 
@@ -121,7 +121,7 @@ class FileJob(Job):
             yield
         except FileNotFoundError:
             self.leave(field, cell, GONE, tally)
-        except (PermissionError, SuspiciousFileOperation, Taken) as error:
+        except (InvalidCiphertext, PermissionError, SuspiciousFileOperation, Taken) as error:
             tally.leave(type(error).__name__, cell.pk)
 
 

@@ -89,6 +89,25 @@ def test_after_dual_the_plain_files_go_only_where_both_say_the_same(database: st
     assert stored(folder) == sorted(sealed for _, sealed in names(database))
 
 
+def test_a_forged_file_is_left_and_told(database: str, folder: Path) -> None:
+    """In the middle: its ends are looked at when it is opened."""
+    data = [os.urandom(3 * CHUNK), b"good"]
+    for n, one in enumerate(data):
+        Rows("dual", database).new(one, note=str(n))
+    sealed = names(database)[0][1]
+    forged = bytearray((folder / sealed).read_bytes())
+    forged[len(forged) // 2] ^= 1
+    (folder / sealed).write_bytes(forged)
+    done = Rows("readable", database).job(FileEncryption).run()
+    assert (done.written, done.left) == (1, {"InvalidCiphertext": 1})
+    assert kinds(database) == [(True, True), (False, True)]
+    with connections[database].cursor() as cursor:
+        cursor.execute(f"UPDATE {TABLE} SET slip = NULL")
+    done = Rows("dual", database).job(FileDecryption).run()
+    assert (done.written, done.left) == (1, {"InvalidCiphertext": 1})
+    assert len(stored(folder)) == 4  # nothing half-written remains
+
+
 def test_private_names_keep_the_old_one_inside(database: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old_rows(database, 1)
     rows = Rows("readable", database, parcel("readable", private_names=True))
