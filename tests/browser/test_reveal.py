@@ -33,6 +33,9 @@ def test_a_row_is_revealed_by_keyboard_and_a_withdrawn_one_carries_its_badge(
         expect(page.get_by_role("row", name="Sue")).to_contain_text(BADGE)
         expect(page.get_by_role("row", name="Ann")).to_contain_text("Hidden")
         expect(page.get_by_text("influenza")).to_have_count(0)
+        page.set_viewport_size({"width": 390, "height": 740})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.set_viewport_size({"width": 1280, "height": 900})
 
         page.get_by_role("link", name="Ann").focus()
         page.keyboard.press("Enter")
