@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from django.core.exceptions import FieldError
+from django.core.exceptions import FieldError, ValidationError
 from django.core.management import CommandError, call_command
 from django.db import connections
 
@@ -64,6 +64,17 @@ def test_encrypt_existing_writes_the_index_in_the_same_statement(state: str, dat
         assert names(after.filter(name="a")) == ["a"]
         assert names(after.filter(login="b")) == ["b"]
         assert names(after.filter(pair=("b", "b"))) == ["b"]
+
+
+@pytest.mark.parametrize("state", ["plaintext", "dual", "readable"])
+def test_a_duplicate_is_one_of_the_same_tenant_also_in_clear(state: str, database: str, cmk_tsp: MemoryTsp) -> None:
+    """The column in clear knows no tenants: what lies there under another one is no duplicate."""
+    old(database, "a")
+    south, north = (found(state)(tenant_id=name, name="x", login="a") for name in ("south", "north"))
+    south._state.db = north._state.db = database
+    south.validate_unique()
+    with pytest.raises(ValidationError, match="already exists"):
+        north.validate_unique()
 
 
 def test_what_a_unique_index_refuses_is_left_and_told(database: str, cmk_tsp: MemoryTsp) -> None:
