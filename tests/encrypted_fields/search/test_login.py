@@ -19,12 +19,10 @@ PASSWORD = "a-long-password"
 
 
 @pytest.fixture
-def ann(cmk_tsp: MemoryTsp, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Account:
-    settings.AUTH_USER_MODEL = "sample_app.Account"
+def ann(cmk_tsp: MemoryTsp, settings: Any) -> Account:
+    settings.AUTH_USER_MODEL = "sample_app.Account"  # Django tells the modules that keep it, and takes it back
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     settings.CMK_INDEX_KEY_SECONDS = 0
-    for module in (backends, forms):  # they ask once, when they are imported
-        monkeypatch.setattr(module, "UserModel", Account)
     return Account.objects.create(tenant_id="north", email="Ann@X.example", password=make_password(PASSWORD))
 
 
