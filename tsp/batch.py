@@ -47,14 +47,10 @@ async def each(
     return taken
 
 
-def singly(at_hand: Callable[[str], _T | None]) -> Callable[[list[str]], Iterable[Found[_T]]]:
+def singly(names: Iterable[str], at_hand: Callable[[str], _T | None]) -> Iterator[Found[_T]]:
     """`at_hand` for each name by itself, its error in its place."""
-
-    def ask(names: list[str]) -> Iterator[Found[_T]]:
-        for name in names:
-            try:
-                yield at_hand(name)
-            except CmkError as error:
-                yield error.with_traceback(None)
-
-    return ask
+    for name in names:
+        try:
+            yield at_hand(name)
+        except CmkError as error:
+            yield error.with_traceback(None)

@@ -6,7 +6,7 @@ still says yes, and only then answer. A refusal is an event, too. A name that is
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import NoReturn
 
 from encrypted_fields.core.errors import AuditUnavailable, CmkError
@@ -102,13 +102,14 @@ class Service:
         tenant = self._directory.tenant(request.tenant_id)
         edeks = request.by_id()
 
-        def opened(name: str) -> Held | None:
-            return self._opened(tenant, wire.edek(edeks[name]), self._keyring.now())
+        def opened(names: list[str]) -> Iterator[batch.Found[Held]]:
+            now = self._keyring.now()
+            return batch.singly(names, lambda name: self._opened(tenant, wire.edek(edeks[name]), now))
 
         async def take(name: str) -> Held:
             return await self._open(tenant, wire.edek(edeks[name]), batch.PATIENCE)
 
-        taken = await batch.each(edeks, batch.singly(opened), take)
+        taken = await batch.each(edeks, opened, take)
         return await self._answer(tenant, request, ray, events.UNWRAP, taken)
 
     async def batch_rekey(self, request: wire.BatchRekey, ray: str) -> wire.BatchReply:
@@ -120,17 +121,20 @@ class Service:
         except CmkError as error:
             await self._refuse(tenant, request, ray, events.REKEY, error)
 
-        def moved(name: str) -> Moved | None:
-            now = self._keyring.now()
+        def moved(name: str, now: Moment) -> Moved | None:
             old = self._opened(tenant, wire.edek(edeks[name]), now)
             new = None if old is None else self._keyring.made(target, kms, now, old.dek)
             return None if old is None or new is None else (old, new)
+
+        def at_hand(names: list[str]) -> Iterator[batch.Found[Moved]]:
+            now = self._keyring.now()
+            return batch.singly(names, lambda name: moved(name, now))
 
         async def move(name: str) -> Moved:
             old = await self._open(tenant, wire.edek(edeks[name]), batch.PATIENCE)
             return old, await self._keyring.make(target, kms, old.dek, batch.PATIENCE)
 
-        taken = await batch.each(edeks, batch.singly(moved), move)
+        taken = await batch.each(edeks, at_hand, move)
         try:
             return await self._moved(tenant, target, request, ray, taken)
         finally:
