@@ -23,6 +23,7 @@ from tsp.secret_file import FileSecrets
 VENDOR = "sandbox"
 RENEW_SECONDS = 2  # a withdrawn key shows within seconds; real tenants have 30 to 300
 _SHIP_SECONDS = 0.5
+_PAUSE = 0.005
 _AT_ONCE = 100  # events, about a tenth of a millisecond; of a flood an eighth, or it would win
 
 
@@ -95,5 +96,5 @@ async def _keep(trail: SpoolTrail, path: Path) -> None:
                 with path.open("ab") as file:
                     file.write(b"".join([line + b"\n" for _, line in found]))
                 await trail.ack(queue, [key for key, _ in found])
-                await asyncio.sleep(0)  # the next request's turn
+                await asyncio.sleep(_PAUSE)  # a request meets one slice on its way, not ten in a row
         await asyncio.sleep(_SHIP_SECONDS)
