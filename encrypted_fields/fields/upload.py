@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -95,9 +95,11 @@ class Upload(_BytesFile):
             self._made += len(skipped)
 
 
-def store(storage: Any, name: str, upload: Any, max_length: int | None) -> str:
+def store(
+    storage: Any, name: str, upload: Any, max_length: int | None, drop: Callable[[str], None] | None = None
+) -> str:
     """The name under which the Storage has all of `upload`, which tells whether it was `finished`. What was stored of a
-    failed one is removed: the name must be fresh, so that it is nobody else's."""
+    failed one is removed, or handed to `drop`: the name must be fresh, so that it is nobody else's."""
     done = False
     try:
         found = str(storage.save(name, upload, max_length=max_length))
@@ -108,4 +110,4 @@ def store(storage: Any, name: str, upload: Any, max_length: int | None) -> str:
     finally:
         if not done:
             with suppress(Exception):
-                storage.delete(name)
+                (drop or storage.delete)(name)

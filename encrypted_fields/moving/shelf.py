@@ -19,6 +19,7 @@ from django.utils.crypto import salted_hmac
 
 from encrypted_fields.fields.names import PRIVATE, TOKEN, with_token
 from encrypted_fields.fields.ranged import open_stored
+from encrypted_fields.fields.upload import store
 from encrypted_fields.moving.table import Table
 from encrypted_fields.moving.tally import Tally
 
@@ -40,7 +41,7 @@ class Shelf:
         """Store it under the first of `names` that is free. Taken if none is."""
         for _, name in zip(range(_TRIES), names, strict=False):
             if not self.storage.exists(name) or self._cleared(name, tally):
-                return self._store(name, upload)
+                return store(self.storage, name, upload, self.field.max_length, self.drop)
         raise Taken
 
     def drop(self, name: str) -> None:
@@ -79,19 +80,6 @@ class Shelf:
         if self.storage.exists(name) and not self.named([name]):
             self.remove(name)
             tally.cleared += 1
-
-    def _store(self, name: str, upload: Any) -> str:
-        done = False
-        try:
-            found = str(self.storage.save(name, upload, max_length=self.field.max_length))
-            done = upload.finished
-            if not done:
-                raise OSError("the storage did not take the whole file")
-            return found
-        finally:
-            if not done:
-                with suppress(Exception):
-                    self.drop(name)
 
     def _cleared(self, name: str, tally: Tally) -> bool:
         if self.named([name]):
