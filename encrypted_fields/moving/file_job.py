@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -60,11 +61,13 @@ class FileJob(Job):
             if cells and not dry_run:
                 self._files(field, cells, tally)
 
+    @abstractmethod
     def _has_work(self, field: Any, clear: str | None, sealed: str | None) -> bool:
-        raise NotImplementedError
+        """Whether a row with these two names has something to do."""
 
+    @abstractmethod
     def _files(self, field: Any, cells: list[Cell], tally: Tally) -> None:
-        raise NotImplementedError
+        """Do it, for cells of one page."""
 
     def context(self, field: Any, cell: Cell) -> ValueContext:
         binding = field.binding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ Report = Callable[[int], None]  # takes the number of rows that were gone throug
 Row = tuple[Any, ...]  # as the driver gave it: the primary key, then `columns`
 
 
-class Job:
+class Job(ABC):
     """`fields` are of one table and take their tenant from the same place; `tenant`: of the others no row is touched.
 
     A job looks at what is there and remembers nothing, so it may be killed and started again.
@@ -61,13 +62,14 @@ class Job:
         """The fields whose columns are read."""
         return [column for field in self.fields for column in (field.clear, field)]
 
+    @abstractmethod
     def _pending(self, field: Any) -> str:
         """SQL: this field of a row has something to do."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _page(self, page: list[Row], pks: list[Any], tenants: list[str | None], tally: Tally, dry_run: bool) -> None:
         """`tenants`: None for a row that has none, "" for one that is passed over."""
-        raise NotImplementedError
 
     def _rest(self, tally: Tally) -> None:
-        """What was put off until the last page."""
+        """What was put off until the last page: nothing, but for jobs that say so."""
+        return None

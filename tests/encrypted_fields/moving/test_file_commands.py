@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.files.storage import FileSystemStorage
+from django.core.files.storage import FileSystemStorage, Storage
 from django.core.management import CommandError, call_command
 from django.db import connections
 
@@ -203,6 +203,23 @@ def test_the_next_run_clears_what_is_old_enough(database: str, folder: Path) -> 
     done = rows.job(FileEncryption).run()
     assert (done.cleared, done.strays, done.written) == (1, [], 1)
     assert (rows.read(), len(stored(folder))) == ([b"slip 0"], 1)
+
+
+def test_a_storage_that_does_not_know_how_old_a_file_is_keeps_it_and_the_run_tells(
+    database: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Django's Storage says of `get_modified_time`: a backend may leave it out."""
+    old_rows(database, 1)
+    rows = Rows("readable", database)
+    (row,) = rows.all
+    name = next(new_names(rows.model._meta.get_field("slip"), row.pk, row.slip.name, "slip-0.txt"))
+    (folder / name).write_bytes(b"CMKF half")
+    os.utime(folder / name, (1_700_000_000, 1_700_000_000))
+    monkeypatch.setattr(FileSystemStorage, "get_modified_time", Storage.get_modified_time)
+    done = rows.job(FileEncryption).run()
+    assert (done.cleared, done.strays, done.written) == (0, [name], 1)
+    assert (folder / name).read_bytes() == b"CMKF half"
+    assert rows.read() == [b"slip 0"]
 
 
 def test_a_file_that_did_not_arrive_whole_does_not_replace_the_old_one(
