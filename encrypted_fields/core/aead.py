@@ -94,10 +94,10 @@ def open_rows(
     """
     middle, found, last = start + NONCE_BYTES, list[bytes | None](), None
     cells = [
-        zip([one[start:middle] for one in stored], [one[middle:] for one in stored], aads)  # noqa: B905 - may repeat
+        zip([one[start:middle] for one in stored], [one[middle:] for one in stored], aads, strict=True)
         for stored, aads in columns
     ]
-    for key, *row in zip(keys, *cells):  # noqa: B905
+    for key, *row in zip(keys, *cells, strict=True):
         if key is not last:
             decrypt = (key if type(key) is ValueKey else ValueKey(key))._aead.decrypt
             last = key
