@@ -28,13 +28,21 @@ _Addressed = tuple[str, AuditEvent]
 
 # All or nothing, as one transaction, and one reply for the whole batch, which is much cheaper to read than one an
 # event; so are a queue's events in one argument, each a line, to write. KEYS: producer, set of queues, a stream for
-# each queue. ARGV: the batch's number, how long it is kept, then for each queue its name and its events.
+# each queue. ARGV: the batch's number, how long it is kept, then for each queue its name and its events. A number that
+# was there, or was given up for lost, is refused: the network may bring a batch long after its connection broke.
 _ADD = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) >= tonumber(ARGV[1]) then return redis.error_reply('a late batch') end
 for at = 3, #KEYS do
   for event in string.gmatch(ARGV[2 * at - 2], '[^\\n]+') do redis.call('XADD', KEYS[at], '*', 'e', event) end
   redis.call('SADD', KEYS[2], ARGV[2 * at - 3])
 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+"""
+# Whether the batch of this number has arrived; if it has not, it never will.
+_ARRIVED = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) >= tonumber(ARGV[1]) then return 1 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return 0
 """
 _DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 
@@ -150,6 +158,7 @@ class StreamTrail:
         try:
             if not self.up:
                 raise ConnectionError
+            await self._resolve()
             await self._send([one for call in calls for one in call.addressed])
         except (RedisError, OSError) as error:
             if self.up:
@@ -193,16 +202,17 @@ class StreamTrail:
         while queues := [queue for queue in await self._spool.queues() if "~" not in queue]:
             for queue in queues:
                 async with self._one:
-                    entries = await self._spool.read(queue, _BATCH)
-                    await self._send([(queue, entry.event) for entry in entries])
-                    await self._spool.ack(queue, [entry.key for entry in entries])
+                    await self._resolve()  # meanwhile somebody's batch may have become uncertain, and be in the spool
+                    if entries := await self._spool.read(queue, _BATCH):
+                        await self._send([(queue, entry.event) for entry in entries])
+                        await self._spool.ack(queue, [entry.key for entry in entries])
 
     async def _resolve(self) -> None:
         """Find out whether the batch at which the connection broke had arrived; if so it must not go again."""
         if self._uncertain is None:
             return
         number, batch = self._uncertain
-        if int(await self._redis.get(self._producer) or 0) >= number:
+        if await cast(Any, self._redis.eval(_ARRIVED, 1, self._producer, number, _PRODUCER_SECONDS)):
             for queue in {queue for queue, _ in batch}:
                 arrived = {event.id for where, event in batch if where == queue}
                 kept = await self._spool.read(queue, 1_000_000)

@@ -208,6 +208,48 @@ async def test_a_batch_that_arrived_although_the_connection_broke_is_not_sent_ag
         await trail.close()
 
 
+async def test_a_batch_that_arrived_while_the_spool_is_drained_is_not_sent_again(
+    server: Redis, spool: SpoolTrail
+) -> None:
+    """What the spool holds goes to Redis; between two of its queues the reply to somebody's batch is lost."""
+    with fault_proxy(server.port) as proxy:
+        trail = StreamTrail(connect(f"redis://127.0.0.1:{proxy.port}/0"), VENDOR, spool)
+        await trail.start()
+        first, second, one = event(tenant="t1"), event(tenant="t2"), event(tenant="t3")
+        await spool.record([first])
+        await spool.record([second])
+        with proxy.told(Faults(cut_reply_to=one.id.encode())):
+            await asyncio.gather(trail.probe(), trail.record([one]))
+        await trail.probe()
+
+        redis = connect(server.url)
+        source = StreamSource(redis, VENDOR)
+        assert [await _all(source, queue) for queue in ("t1", "t2", "t3")] == [[first.id], [second.id], [one.id]]
+        assert spool.pending == 0
+        await redis.aclose()
+        await trail.close()
+
+
+async def test_a_batch_that_arrives_late_is_refused(server: Redis, spool: SpoolTrail) -> None:
+    """It was given up for lost and sent again; then the network brings it after all."""
+    with fault_proxy(server.port) as proxy:
+        trail = StreamTrail(connect(f"redis://127.0.0.1:{proxy.port}/0"), VENDOR, spool)
+        await trail.start()
+        one = event()
+        with proxy.told(Faults(latency=3.5)):  # the client waits for 3 seconds
+            await trail.record([one])
+        await trail.probe()
+        assert spool.pending == 0
+        passed = proxy.passed
+        await asyncio.sleep(1)
+        assert proxy.passed - passed > len(one.id)
+
+        redis = connect(server.url)
+        assert await _all(StreamSource(redis, VENDOR)) == [one.id]
+        await redis.aclose()
+        await trail.close()
+
+
 def test_a_transport_that_uvloop_has_closed_is_a_broken_connection(redis_server: Redis) -> None:
     """R-9: uvloop raises RuntimeError there, which once ended a proxy and left requests waiting for ever."""
 
