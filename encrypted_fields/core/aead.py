@@ -38,6 +38,12 @@ class Nonces:
         return left.pop()
 
 
+def _cipher(key: bytes | bytearray | memoryview) -> AESGCM:
+    if len(key) != KEY_BYTES:
+        raise ValueError("a data key is exactly 32 bytes")
+    return AESGCM(key)
+
+
 class ValueKey:
     """A 32-byte data key ready to seal and open values. Does not print or pickle.
 
@@ -47,9 +53,7 @@ class ValueKey:
     __slots__ = ("_aead",)
 
     def __init__(self, key: bytes | bytearray | memoryview) -> None:
-        if len(key) != KEY_BYTES:
-            raise ValueError("a data key is exactly 32 bytes")
-        self._aead = AESGCM(key)
+        self._aead = _cipher(key)
 
     def seal(self, plaintext: bytes, aad: bytes, nonces: Nonces | None = None) -> bytes:
         """`nonce(12) ‖ ciphertext ‖ tag(16)`."""
@@ -97,13 +101,13 @@ def open_rows(
         zip([one[start:middle] for one in stored], [one[middle:] for one in stored], aads, strict=True)
         for stored, aads in columns
     ]
+    add = found.append
     for key, *row in zip(keys, *cells, strict=True):
         if key is not last:
-            decrypt = (key if type(key) is ValueKey else ValueKey(key))._aead.decrypt
-            last = key
+            decrypt, last = (key._aead if isinstance(key, ValueKey) else _cipher(key)).decrypt, key
         for nonce, sealed, aad in row:
             try:
-                found.append(decrypt(nonce, sealed, aad))
+                add(decrypt(nonce, sealed, aad))
             except InvalidTag:
-                found.append(None)
+                add(None)
     return [found[at :: len(columns)] for at in range(len(columns))]

@@ -19,6 +19,7 @@ from django.db.models.sql import Query
 from django.db.models.sql import compiler as sql
 
 from encrypted_fields.conf import BATCH
+from encrypted_fields.fields.binary import read_alike
 from encrypted_fields.fields.blocks import Batch, Column, Part
 from encrypted_fields.fields.lookups import EncryptedIsNull
 from encrypted_fields.fields.sealed import Sealed
@@ -122,6 +123,7 @@ class _Reader:
         self._hidden: list[Any] = []
         self._visible = 0
         self.grouping = False
+        self.read_alike = False  # as text and in binary
         compiler.cmk_reader = self
         compiler.get_extra_select = self.get_extra_select
         compiler.get_group_by = self.get_group_by
@@ -166,6 +168,8 @@ class _Reader:
             for at, field in group.positions:
                 if field.state is not None:
                     group.clear[at, field] = self._position_or_hidden(columns, starts, alias, field.clear)
+        chosen = [*(entry[0] for entry in select), *(entry[0] for entry in extra), *self._hidden]
+        self.read_alike = compiler.query.explain_info is None and read_alike(chosen, compiler.connection)
         if not self._hidden:
             return extra
         # Django cuts each row to `col_count`; what it reads of `select` stays the same.

@@ -119,7 +119,10 @@ class SealedAttribute(DeferredAttribute):
         if instance is None:
             return self
         data, name = instance.__dict__, self.attname
-        value = data[name] if name in data else super().__get__(instance, cls)
+        try:
+            value = data[name]
+        except KeyError:
+            value = super().__get__(instance, cls)
         if type(value) is not Sealed:
             return value
         # `Sealed.open` of a text that was opened with its block: the usual look, without a call
