@@ -78,14 +78,18 @@ class SpoolTrail:
         return self._store.queues()
 
     async def read(self, queue: str, count: int) -> list[Entry]:
-        return [Entry(key, events.load(body)) for key, body in self._store.read(queue, count)]
-
-    def lines(self, queue: str, count: int) -> list[tuple[Key, bytes]]:
-        """Like `read`, each event still the line of JSON that it is on disk."""
-        return list(self._store.read(queue, count))
+        return await asyncio.to_thread(self._read, queue, count)
 
     async def ack(self, queue: str, keys: Collection[Key]) -> None:
-        count, size = self._store.forget(queue, [key for key in keys if isinstance(key, int)])
+        await asyncio.to_thread(self.forget, queue, [key for key in keys if isinstance(key, int)])
+
+    def lines(self, queue: str, count: int) -> list[tuple[int, bytes]]:
+        """Like `read`, each event still the line of JSON that it is on disk. Blocks; from any thread."""
+        return self._store.read(queue, count)
+
+    def forget(self, queue: str, keys: Sequence[int]) -> None:
+        """Like `ack`. Blocks; from any thread."""
+        count, size = self._store.forget(queue, keys)
         with self._lock:
             self._room.give(queue, size, count)
             self._tell_dropped()
@@ -115,6 +119,9 @@ class SpoolTrail:
         self._writer.join()
         self._store.close()
         os.close(self._owner)
+
+    def _read(self, queue: str, count: int) -> list[Entry]:
+        return [Entry(key, events.load(body)) for key, body in self._store.read(queue, count)]
 
     def _accept_all(self, events: Sequence[AuditEvent], future: asyncio.Future[None]) -> bool:
         """The short way for what one tenant's request made while there is plenty of room; False if it is not that."""

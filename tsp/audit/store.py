@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from tsp.audit.aside import Aside
 from tsp.audit.segments import Found, Segment, existing, framed, number
 
 _AHEAD = 16_384  # bytes; a queue's events mostly lie side by side, so some forty come with one read
@@ -23,17 +24,19 @@ def _place(segment: int, at: int, length: int) -> int:
 class Store:
     """Queues of bodies in `folder`. One thread appends, any thread reads and forgets.
 
-    Disk space: at most about `max_bytes` or twice what is live, whichever is more, and two segments.
+    Disk space: at most about `max_bytes` or twice what is live, whichever is more, and three segments.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int, segment_bytes: int) -> None:
-        self._folder, self._max_bytes, self._segment_bytes = folder, max_bytes, segment_bytes
+        self._max_bytes, self._segment_bytes = max_bytes, segment_bytes
         self._lock = threading.Lock()
         self._queues: dict[str, dict[int, int]] = {}  # by queue the places, numbered in the order of their arrival
         self._segments: dict[int, Segment] = {}  # by their numbers, the oldest first
         self._active: Segment | None = None  # the one that is written to; never one that an earlier process wrote
         self._last = 0
-        for path in existing(folder):
+        paths = existing(folder)
+        self._aside = Aside(folder, segment_bytes, number(paths[-1]) + 1 if paths else 1)
+        for path in paths:
             segment = self._segments[number(path)] = Segment(path)
             self._index(segment, segment.scan())
             self._delete_if_empty(segment)
@@ -96,27 +99,24 @@ class Store:
 
     def close(self) -> None:
         with self._lock:
+            self._aside.close()
             for segment in self._segments.values():
                 segment.close()
             self._segments.clear()
             self._queues.clear()
 
     def _writable(self) -> Segment:
-        if self._active is None or self._active.size >= self._segment_bytes:
-            following = max(self._segments, default=0) + 1
-            segment = Segment(self._folder / f"{following:012d}.segment")
-            try:
-                segment.start(self._segment_bytes)
-            except OSError:
-                segment.delete()
-                raise
+        active = self._active
+        if active is None or active.size >= self._segment_bytes:
+            active = self._aside.take()
             with self._lock:
-                self._segments[following] = segment
-                old, self._active = self._active, segment
+                self._segments[number(active.path)] = active
+                old, self._active = self._active, active
                 if old is not None:
                     self._delete_if_empty(old)
-        assert self._active is not None
-        return self._active
+        elif active.size >= self._segment_bytes // 2:
+            self._aside.prepare()
+        return active
 
     def _index(self, segment: Segment, found: Iterable[Found], start: int = 0) -> None:
         here, last, queues = _place(number(segment.path), start, 0), self._last, self._queues
@@ -133,7 +133,7 @@ class Store:
         if segment.live or segment is self._active:
             return False
         del self._segments[number(segment.path)]
-        segment.delete()
+        self._aside.delete(segment)
         return True
 
     def _bodies(self, places: Sequence[int]) -> list[bytes]:

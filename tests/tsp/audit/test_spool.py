@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ import pytest
 from encrypted_fields.core.errors import AuditUnavailable
 from tests.support.people import NORTH, SOUTH, event
 from tests.support.processes import ROOT
+from tsp.audit.aside import Aside
 from tsp.audit.segments import Segment
 from tsp.audit.spool import SpoolTrail
 from tsp.contract import events
@@ -68,10 +70,82 @@ async def test_files_are_deleted_when_all_is_acknowledged(tmp_path: Path) -> Non
     assert len(list(tmp_path.glob("*.segment"))) > 5
 
     await trail.ack(NORTH, [entry.key for entry in await trail.read(NORTH, 100)])
+    trail.close()
 
     assert len(list(tmp_path.glob("*.segment"))) == 1
     assert len(list(tmp_path.glob("*.ack"))) == 1
+
+
+async def test_neither_a_commit_nor_the_event_loop_waits_for_files_that_come_and_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ADR 22: each takes milliseconds; only the very first file is made by who needs it."""
+    started, deleted = _threads(monkeypatch, "start"), _threads(monkeypatch, "delete")
+    trail = SpoolTrail(tmp_path, segment_bytes=4_000)
+    for _ in range(120):
+        await trail.record([event()])
+        await trail.ack(NORTH, [entry.key for entry in await trail.read(NORTH, 100)])
     trail.close()
+
+    assert started[0] == "audit-spool"
+    assert len(started) > 4
+    assert len(deleted) > 4
+    assert set(started[1:] + deleted) == {"audit-spool-files_0"}
+
+
+def _threads(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """Who calls this of a segment."""
+    found, real = list[str](), getattr(Segment, name)
+
+    def call(*arguments: Any) -> None:
+        found.append(threading.current_thread().name)
+        real(*arguments)
+
+    monkeypatch.setattr(Segment, name, call)
+    return found
+
+
+async def test_a_file_that_is_deleted_late_takes_none_after_it_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-25: a write failed and the file is empty; the next one has another name."""
+    kept, real = event(), Segment.delete
+
+    def slow(segment: Segment) -> None:
+        time.sleep(0.2)
+        real(segment)
+
+    monkeypatch.setattr(Segment, "delete", slow)
+    trail = SpoolTrail(tmp_path)
+    await trail.record([event()])
+    await trail.ack(NORTH, [entry.key for entry in await trail.read(NORTH, 1)])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", _failing(errno.EIO))
+        with pytest.raises(AuditUnavailable):
+            await trail.record([event()])
+    await trail.record([kept])
+    trail.close()
+
+    again = SpoolTrail(tmp_path)
+    assert await _ids(again, NORTH) == [kept.id]
+    again.close()
+
+
+def test_a_segment_that_could_not_be_made_ahead_is_made_when_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The disk was full for a moment."""
+    aside = Aside(tmp_path, 4_000, 7)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", _failing(errno.ENOSPC))
+        aside.prepare()
+        assert aside._ahead is not None
+        assert aside._ahead.exception() is not None
+    segment = aside.take()
+    assert [path.name for path in tmp_path.glob("*.segment")] == [segment.path.name]
+    assert "no segment of the audit spool could be made ahead" in caplog.text
+    segment.close()
+    aside.close()
 
 
 async def test_a_tenant_whose_events_stay_does_not_pin_the_disk_of_the_others(tmp_path: Path) -> None:
@@ -86,10 +160,9 @@ async def test_a_tenant_whose_events_stay_does_not_pin_the_disk_of_the_others(tm
             await trail.record([event() for _ in range(10)])
             await trail.ack(NORTH, [entry.key for entry in await trail.read(NORTH, 100)])
 
-    size = sum(path.stat().st_size for path in tmp_path.glob("*.segment"))
-    assert size < 30_000
     assert sorted(await _ids(trail, SOUTH)) == sorted(stay)
     trail.close()
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.segment")) < 30_000
     again = SpoolTrail(tmp_path)
     assert sorted(await _ids(again, SOUTH)) == sorted(stay)
     again.close()
