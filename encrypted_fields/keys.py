@@ -14,7 +14,7 @@ from encrypted_fields import client, reuse
 from encrypted_fields.conf import BATCH
 from encrypted_fields.core.aead import ValueKey
 from encrypted_fields.core.errors import WITHDRAWN, CmkError
-from encrypted_fields.core.memory import wipe
+from encrypted_fields.core.memory import wipe, wipe_all
 from encrypted_fields.core.protocol import Metadata, WrappedKey
 from encrypted_fields.policy import decide, permit
 from encrypted_fields.tenancy import metadata
@@ -123,11 +123,9 @@ def unwrapped(
             for edek, dek in found.items():
                 if not isinstance(dek, CmkError):
                     ring.keep(tenant, edek, dek)
-        yield {**kept, **found}
+        yield {**kept, **found} if kept else found
     finally:
-        for dek in deks:
-            if not isinstance(dek, CmkError):
-                wipe(dek)
+        wipe_all(dek for dek in deks if isinstance(dek, bytearray))
 
 
 def permits(tenant: str, label: str) -> bool:

@@ -6,11 +6,13 @@ import contextlib
 import ctypes
 import mmap
 import sys
+from collections.abc import Iterable
 from types import TracebackType
 from typing import NoReturn, Self
 
 _PAGE = mmap.PAGESIZE
 _MADV_WIPEONFORK = 18  # linux/mman.h; Python's mmap does not name it
+_ZEROS = bytes(32)
 _ALIVE = 1  # in the last byte of the page: a page emptied by fork has 0 there
 # where the content of a bytes object starts; the object has one more byte behind it, a NUL
 _HEADER = bytes.__basicsize__ - 1 if sys.implementation.name == "cpython" else 0
@@ -89,6 +91,12 @@ class SecretBytes:
 def wipe(buffer: bytearray | memoryview) -> None:
     """Overwrite a mutable buffer with zeros, in place."""
     buffer[:] = bytes(len(buffer))
+
+
+def wipe_all(keys: Iterable[bytearray]) -> None:
+    """`wipe` each of many keys; those of the usual length share their zeros."""
+    for key in keys:
+        key[:] = _ZEROS if len(key) == len(_ZEROS) else bytes(len(key))
 
 
 def erase(data: bytes) -> None:

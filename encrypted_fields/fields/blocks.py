@@ -63,7 +63,7 @@ class Batch:
             value.part
             for row in with_relatives(rows, most=BATCH)
             for value in row.__dict__.values()
-            if "part" in type(value).__dict__.get("__slots__", ())  # Sealed, of the module above
+            if isinstance(value, Place)
         ]
         return {part.batch: None for part in parts}
 
@@ -127,6 +127,15 @@ class Column:
             self.keys[index] = key
         else:
             self.opened[index] = as_read(value)
+
+
+class Place:
+    """Where a row's values are: in which part, in which of its rows."""
+
+    __slots__ = ("index", "part")
+
+    def __init__(self, part: Part, index: int) -> None:
+        self.part, self.index = part, index
 
 
 class Part:

@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models.query_utils import DeferredAttribute
 
 from encrypted_fields.core.errors import WITHDRAWN
-from encrypted_fields.fields.blocks import FIRST, TAKEN, Batch, Column, Part
+from encrypted_fields.fields.blocks import FIRST, TAKEN, Batch, Column, Part, Place
 from encrypted_fields.tenancy import agreed, current_tenant
 
 if TYPE_CHECKING:
@@ -40,14 +40,11 @@ class Locked:
         return self.sealed.__reduce__()  # elsewhere and later it is asked for again
 
 
-class Sealed:
+class Sealed(Place):
     """The encrypted values of one row of one table. Stands in the instance's `__dict__` for each of them until somebody
     looks at it."""
 
-    __slots__ = ("index", "part")
-
-    def __init__(self, part: Part, index: int) -> None:
-        self.part, self.index = part, index
+    __slots__ = ()
 
     def stored(self, field: EncryptedField[Any, Any]) -> bytes:
         found = self.part.columns[field.attname].stored[self.index]
