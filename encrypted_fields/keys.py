@@ -118,10 +118,10 @@ def unwrapped(
             asked = [*asked, *kept]
             _ask(about, list(kept), deks)
             kept = {}
-        found = dict(zip(asked, deks, strict=True))
+        found: dict[bytes, Unwrapped] = dict(zip(asked, deks, strict=True))
         if ring is not None:
             for edek, dek in found.items():
-                if not isinstance(dek, CmkError):
+                if isinstance(dek, bytearray):
                     ring.keep(tenant, edek, dek)
         yield {**kept, **found} if kept else found
     finally:

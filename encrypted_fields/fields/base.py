@@ -15,8 +15,8 @@ from encrypted_fields.fields.adopting import warnings
 from encrypted_fields.fields.binding import Binding, vars_of
 from encrypted_fields.fields.checks import problems
 from encrypted_fields.fields.codecs import FieldCodec
-from encrypted_fields.fields.columns import EncryptedCol, refused
-from encrypted_fields.fields.lookups import EncryptedIsNull, NullOnly, unanswered
+from encrypted_fields.fields.columns import EncryptedCol
+from encrypted_fields.fields.lookups import EncryptedIsNull, NullOnly, refused, unanswered
 from encrypted_fields.fields.sealed import Locked, Sealed, SealedAttribute
 from encrypted_fields.fields.statements import install
 from encrypted_fields.fields.stored import Stored

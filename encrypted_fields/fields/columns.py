@@ -1,39 +1,27 @@
-"""Encrypted columns in queries: what may be selected, where nothing may be asked of them, and how rows become values.
+"""Encrypted columns in queries: what may be selected, and where nothing may be asked of them.
 
 Django asks a column for its SQL (`Col.as_sql`) with the compiler at hand. The first encrypted column of a SELECT puts
-a `_Reader` on that compiler object, which sees the whole select list before it runs and whole rows after.
+a `Reader` on that compiler object.
 """
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice, repeat
+from collections.abc import Callable
 from typing import Any
 
-from django.core.exceptions import FieldError
-from django.db.models.aggregates import Count
-from django.db.models.expressions import Col, ColPairs, Expression
 from django.db.models.sql import Query
 from django.db.models.sql import compiler as sql
 
-from encrypted_fields.conf import BATCH
-from encrypted_fields.fields.binary import read_alike
-from encrypted_fields.fields.blocks import Batch, Column, Part
-from encrypted_fields.fields.lookups import EncryptedIsNull
-from encrypted_fields.fields.sealed import Sealed
-from encrypted_fields.search.ordering import by_index, is_ordered, order_sql, ordered_column
+from encrypted_fields.fields.lookups import refused
+from encrypted_fields.fields.raw import RawColumn
+from encrypted_fields.fields.reader import Reader, SealedCol
+from encrypted_fields.search.ordering import order_sql, ordered_column
 
 _OTHER = (sql.SQLInsertCompiler, sql.SQLDeleteCompiler, sql.SQLAggregateCompiler)
-_raw = threading.local()
 
 
-class EncryptedCol(Col):
+class EncryptedCol(SealedCol):
     """A reference to an encrypted column. It may be selected and compared with NULL; anything else is refused."""
-
-    target: Any
-    alias: Any
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         reader = compiler.__dict__.get("cmk_reader")
@@ -50,7 +38,7 @@ class EncryptedCol(Col):
         if not selecting and column is None:
             raise refused(self.target)
         if reader is None:
-            _Reader(compiler)
+            Reader(compiler)
         return self.column_sql(compiler, connection) if column is None else order_sql(column, self.alias, compiler)
 
     def column_sql(self, compiler: Any, connection: Any) -> Any:
@@ -59,14 +47,7 @@ class EncryptedCol(Col):
 
     def get_db_converters(self, connection: Any) -> list[Callable[..., Any]]:
         """Only raw() comes to call what this returns: a reader takes whole rows instead."""
-        return [_RawColumn(self.target)]
-
-
-def refused(field: Any) -> FieldError:
-    return FieldError(
-        f"{field.model._meta.label}.{field.name} is encrypted: a query can select it or ask whether it is null, "
-        "not order, compare, group or compute with it. Declare an index, or read the value and do that in Python"
-    )
+        return [RawColumn(self.target)]
 
 
 def _selects(compiler: Any) -> bool:
@@ -75,256 +56,3 @@ def _selects(compiler: Any) -> bool:
         query: Any = compiler.query
         return bool(query.related_updates) or query.count_active_tables() != 1
     return True
-
-
-class _Group:
-    """The encrypted columns of one table of the query: positions in the row of values, key and tenant."""
-
-    def __init__(self, field: Any) -> None:
-        self.binding = field.binding
-        self.positions: list[tuple[int, Any]] = []
-        self.clear: dict[tuple[int, Any], Any] = {}  # position and field of a moving value: where it is in clear
-        self.pk: int | None = None
-        self.tenant: int | None = None
-
-    def seal(self, batch: Batch, block: list[Any], using: str) -> None:
-        """Put what stands for sealed values in the place of stored ones; `block` is the columns of the rows."""
-        pks = None if self.pk is None else block[self.pk]
-        tenants = None if self.tenant is None else block[self.tenant]
-        columns = {field.attname: Column(field.binding, _as_bytes(block[at])) for at, field in self.positions}
-        part = Part(batch, self.binding, using, pks, tenants, columns)
-        rows = list(map(Sealed, repeat(part), range(len(block[0]))))
-        for at, field in self.positions:
-            stored = columns[field.attname].stored
-            block[at] = (
-                rows
-                if None not in stored
-                else [None if one is None else row for one, row in zip(stored, rows, strict=True)]
-            )
-
-    def open(self, block: list[Any]) -> None:
-        opened: dict[Any, Sequence[Any]] = {}
-        for at, field in self.positions:
-            if field not in opened:
-                rows = block[at]
-                found = None if not rows or rows[0] is None else rows[0].all_texts(field)
-                opened[field] = found or [row if row is None else row.open(field, None) for row in rows]
-            block[at] = opened[field]
-
-
-class _Reader:
-    """Reads the rows of one compiler: instances get sealed values, `values()` and annotations get opened ones."""
-
-    def __init__(self, compiler: Any) -> None:
-        self._ref = weakref.ref(compiler)  # which holds this object through its attributes
-        self._base = type(compiler)
-        self._lazy: dict[Any, _Group] = {}
-        self._eager: dict[Any, _Group] = {}
-        self._hidden: list[Any] = []
-        self._visible = 0
-        self.grouping = False
-        self.read_alike = False  # as text and in binary
-        compiler.cmk_reader = self
-        compiler.get_extra_select = self.get_extra_select
-        compiler.get_group_by = self.get_group_by
-        compiler.apply_converters = self.apply_converters
-
-    @property
-    def _compiler(self) -> Any:
-        return self._ref()
-
-    def get_extra_select(self, order_by: Any, select: Any) -> list[Any]:
-        """Called once the select list and the ordering are known: sort positions, refuse, add what must be read too."""
-        compiler = self._compiler
-        extra: list[Any] = self._base.get_extra_select(compiler, order_by, select)
-        for at, (expression, _) in enumerate(order_by):
-            if is_ordered(expression):
-                order_by[at] = by_index(expression, compiler)
-            else:
-                _refuse_inside(expression)
-        starts = _starts([entry[0] for entry in select])
-        self._visible = starts.pop()
-        of_instances = self._instance_positions()
-        for index, (expression, _, _) in enumerate(select):
-            if not isinstance(expression, EncryptedCol):
-                _refuse_inside(expression)
-            elif index in of_instances:
-                self._group(self._lazy, expression, of_instances[index]).positions.append(
-                    (starts[index], expression.target)
-                )
-            else:
-                self._refuse_shape(expression.target)
-                self._group(self._eager, expression, 0).positions.append((starts[index], expression.target))
-        for (alias, klass, _), group in self._lazy.items():
-            columns = {i: e for i, (e, _, _) in enumerate(select) if of_instances.get(i) == klass}
-            group.pk = _position(columns, starts, alias, group.binding.pk, of_child=True)
-            group.tenant = _position(columns, starts, alias, _tenant_field(group.binding))
-        for (alias, _, _), group in self._eager.items():
-            columns = {i: e for i, (e, _, _) in enumerate(select) if isinstance(e, Col)}
-            group.pk = self._position_or_hidden(columns, starts, alias, group.binding.pk)
-            group.tenant = self._position_or_hidden(columns, starts, alias, _tenant_field(group.binding))
-        columns = {i: e for i, (e, _, _) in enumerate(select) if isinstance(e, Col)}
-        for (alias, _, _), group in [*self._lazy.items(), *self._eager.items()]:
-            for at, field in group.positions:
-                if field.state is not None:
-                    group.clear[at, field] = self._position_or_hidden(columns, starts, alias, field.clear)
-        chosen = [*(entry[0] for entry in select), *(entry[0] for entry in extra), *self._hidden]
-        self.read_alike = compiler.query.explain_info is None and read_alike(chosen, compiler.connection)
-        if not self._hidden:
-            return extra
-        # Django cuts each row to `col_count`; what it reads of `select` stays the same.
-        compiler.col_count = self._visible + len(self._hidden)
-        return [(column, compiler.compile(column), None) for column in self._hidden]
-
-    def get_group_by(self, select: Any, order_by: Any) -> Any:
-        self.grouping = True
-        try:
-            return self._base.get_group_by(self._compiler, select, order_by)
-        finally:
-            self.grouping = False
-
-    def apply_converters(self, rows: Iterable[Any], converters: dict[int, Any]) -> Iterator[tuple[Any, ...]]:
-        """Blocks of up to 1,000 rows, read ahead, so that a loop over `iterator()` asks once a block as well."""
-        ours = {at for groups in (self._lazy, self._eager) for group in groups.values() for at, _ in group.positions}
-        plain = {at: entry for at, entry in converters.items() if at not in ours}
-        hidden = self._compiler.get_converters(self._hidden) if self._hidden else {}
-        plain |= {self._visible + at: entry for at, entry in hidden.items()}
-        whole = self._base.apply_converters(self._compiler, rows, plain) if plain else iter(rows)
-        return chain.from_iterable(self._blocks(whole, self._compiler.using or self._compiler.connection.alias))
-
-    def _blocks(self, rows: Iterator[Sequence[Any]], using: str) -> Iterator[Iterator[tuple[Any, ...]]]:
-        while read := list(islice(rows, BATCH)):
-            block: list[Any] = list(zip(*read, strict=True))
-            batch = Batch()
-            for groups in (self._lazy, self._eager):
-                for group in groups.values():
-                    group.seal(batch, block, using)
-            for group in self._eager.values():
-                group.open(block)
-            for group in (*self._lazy.values(), *self._eager.values()):
-                for (at, field), clear in group.clear.items():
-                    block[at] = field.beside(block[at], block[clear])
-            yield zip(*block[: self._visible], strict=True)
-
-    def _instance_positions(self) -> dict[int, int]:
-        """Index in the select list → number of the model instance that it becomes a part of."""
-        found: dict[int, int] = {}
-        if not self._compiler.query.default_cols or self._compiler.klass_info is None:
-            return found
-        waiting = [self._compiler.klass_info]
-        for number, info in enumerate(waiting):
-            for index in info["select_fields"]:
-                found.setdefault(index, number)
-            waiting.extend(info.get("related_klass_infos", ()))
-        return found
-
-    def _group(self, groups: dict[Any, _Group], column: Any, klass: int) -> _Group:
-        name = (column.alias, klass, column.target.binding.tenant_from)
-        if name not in groups:
-            groups[name] = _Group(column.target)
-        return groups[name]
-
-    def _refuse_shape(self, field: Any) -> None:
-        query = self._compiler.query
-        if query.combinator or query.subquery or query.distinct or query.group_by is not None:
-            what = "a union" if query.combinator else "a subquery" if query.subquery else "distinct() or aggregation"
-            raise FieldError(
-                f"{field.model._meta.label}.{field.name} is encrypted and cannot be selected through {what}: "
-                "select the primary keys there, then read the rows with filter(pk__in=…)"
-            )
-        if callable(field.binding.tenant_from):
-            raise FieldError(
-                f"{field.model._meta.label}.{field.name} takes its tenant from a function of the row, which values() "
-                "and annotations do not have: read instances, or give tenant_from= the name of a column"
-            )
-
-    def _position_or_hidden(self, columns: dict[int, Any], starts: list[int], alias: Any, field: Any) -> int | None:
-        if field is None:
-            return None
-        at = _position(columns, starts, alias, field)
-        if at is None:
-            self._hidden.append(field.get_col(alias))
-            at = self._visible + len(self._hidden) - 1
-        return at
-
-
-def _as_bytes(stored: Sequence[Any]) -> list[bytes | None]:
-    if isinstance(next((one for one in stored if one is not None), b""), bytes):
-        return list(stored)
-    return [one if one is None else bytes(one) for one in stored]  # a driver that gives memoryviews
-
-
-def _tenant_field(binding: Any) -> Any:
-    name = binding.tenant_column
-    return next((field for field in binding.model._meta.local_concrete_fields if field.attname == name), None)
-
-
-def _position(
-    columns: dict[int, Any], starts: list[int], alias: Any, field: Any, *, of_child: bool = False
-) -> int | None:
-    if field is None:
-        return None
-    for index, column in columns.items():
-        if isinstance(column, Col) and column.target is field and column.alias == alias:
-            return starts[index]
-    if of_child:  # a parent's row has the key of its child's
-        for index, column in columns.items():
-            if isinstance(column, Col) and column.target.primary_key:
-                return starts[index]
-    return None
-
-
-def _starts(expressions: list[Any]) -> list[int]:
-    """The first position of each expression in a row, and the row's length: a composite key takes several columns."""
-    found, at = [], 0
-    for expression in expressions:
-        found.append(at)
-        at += len(expression) if isinstance(expression, ColPairs) else 1
-    return [*found, at]
-
-
-def _refuse_inside(expression: Any) -> None:
-    """FieldError when an encrypted column is used anywhere in it, except for IS NULL and COUNT(column)."""
-    if isinstance(expression, EncryptedCol):
-        raise refused(expression.target)
-    if isinstance(expression, EncryptedIsNull) or not hasattr(expression, "get_source_expressions"):
-        return
-    counting = isinstance(expression, Count) and not getattr(expression, "distinct", False)
-    for inner in expression.get_source_expressions():
-        if counting and isinstance(inner, EncryptedCol) and inner.target.state is None:
-            continue
-        if isinstance(inner, Expression | EncryptedIsNull) or hasattr(inner, "get_source_expressions"):
-            _refuse_inside(inner)
-
-
-class _RawGroup:
-    """The columns of one raw query: they are asked for one after another, before its first row."""
-
-    __slots__ = ("batch", "fields")
-
-    def __init__(self) -> None:
-        self.batch: Batch | None = None
-        self.fields: set[Any] = set()
-
-
-class _RawColumn:
-    """A converter for raw(), which hands over single values and no rows."""
-
-    __slots__ = ("_field", "_group", "_part")
-
-    def __init__(self, field: Any) -> None:
-        group: _RawGroup | None = getattr(_raw, "group", None)
-        if group is None or group.batch is not None or field in group.fields:
-            group = _raw.group = _RawGroup()
-        group.fields.add(field)
-        self._field, self._group = field, group
-        self._part: Part | None = None
-
-    def __call__(self, value: Any, expression: Any, connection: Any) -> Any:
-        name, binding = self._field.attname, self._field.binding
-        if self._part is None:
-            self._group.batch = self._group.batch or Batch()
-            self._part = Part(self._group.batch, binding, connection.alias, None, None, {name: Column(binding, [])})
-        column = self._part.columns[name]
-        column.add(None if value is None else bytes(value))
-        return None if value is None else Sealed(self._part, len(column.stored) - 1)

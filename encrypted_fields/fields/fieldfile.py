@@ -17,8 +17,8 @@ from encrypted_fields.core.errors import WITHDRAWN, CmkError, InvalidCiphertext
 from encrypted_fields.core.memory import wipe
 from encrypted_fields.core.stream import CHUNK, OpeningReader, read_header
 from encrypted_fields.fields.binding import Binding
-from encrypted_fields.fields.blocks import FORGED
 from encrypted_fields.fields.names import without_token
+from encrypted_fields.fields.parts import FORGED
 from encrypted_fields.fields.ranged import open_stored
 from encrypted_fields.fields.upload import Upload, store
 from encrypted_fields.keys import new_dek, open_dek

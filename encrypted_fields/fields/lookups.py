@@ -27,10 +27,15 @@ class NullOnly(Exact):
         raise unanswered(getattr(self.lhs, "target", None) or self.lhs.output_field, str(self.lookup_name))
 
 
+def refused(field: Any) -> FieldError:
+    return FieldError(
+        f"{field.model._meta.label}.{field.name} is encrypted: a query can select it or ask whether it is null, "
+        "not order, compare, group or compute with it. Declare an index, or read the value and do that in Python"
+    )
+
+
 def unanswered(field: Any, name: str) -> FieldError:
     """With the lookups that the field's indexes do answer, if it has some."""
-    from encrypted_fields.fields.columns import refused
-
     known = {one for column in field.index_columns if len(column.sources) == 1 for one in column.index.lookups}
     if not known:
         return refused(field)

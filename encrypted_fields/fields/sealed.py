@@ -8,7 +8,8 @@ from django.db import models
 from django.db.models.query_utils import DeferredAttribute
 
 from encrypted_fields.core.errors import WITHDRAWN
-from encrypted_fields.fields.blocks import FIRST, TAKEN, Batch, Column, Part, Place
+from encrypted_fields.fields.blocks import Batch
+from encrypted_fields.fields.parts import FIRST, TAKEN, Column, Part, Place
 from encrypted_fields.tenancy import agreed, current_tenant
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from encrypted_fields.fields.binding import edek_of
 from encrypted_fields.fields.codecs import TEXT
 
 if TYPE_CHECKING:
-    from encrypted_fields.fields.blocks import Column
+    from encrypted_fields.fields.parts import Column
     from encrypted_fields.keys import Unwrapped
 
 AHEAD: Final = 1024  # bytes; a longer value is opened by itself, so that the plaintext of a block stays small

@@ -13,8 +13,8 @@ from django.db.models.lookups import IsNull
 from django.db.models.sql.where import AND, OR, WhereNode
 
 from encrypted_fields.fields.base import EncryptedField
-from encrypted_fields.fields.columns import EncryptedCol, refused
-from encrypted_fields.fields.lookups import EncryptedIsNull
+from encrypted_fields.fields.columns import EncryptedCol
+from encrypted_fields.fields.lookups import EncryptedIsNull, refused
 from encrypted_fields.fields.sealed import SealedAttribute
 from encrypted_fields.fields.stored import Stored
 from encrypted_fields.fields.writing import Pending

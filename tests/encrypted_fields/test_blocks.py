@@ -10,7 +10,8 @@ import pytest
 from encrypted_fields import tenant
 from encrypted_fields.core.aead import ValueKey
 from encrypted_fields.core.errors import InvalidCiphertext, TspUnreachable
-from encrypted_fields.fields.blocks import AHEAD, TAKEN
+from encrypted_fields.fields.parts import TAKEN
+from encrypted_fields.fields.uniform import AHEAD
 from encrypted_fields.tenancy import TenantConflict
 from encrypted_fields.testing import MemoryTsp, counted
 from tests.encrypted_fields.people import BORN, people, person

@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from psycopg.pq import Format
 
 from encrypted_fields import EncryptedField
-from encrypted_fields.fields import columns
+from encrypted_fields.fields import reader
 from encrypted_fields.fields.binary import ALIKE
 from encrypted_fields.testing import MemoryTsp
 from tests.encrypted_fields.matrix.models import SHAPES, model
@@ -126,7 +126,7 @@ def test_every_type_reads_alike(
             forms.clear()
             in_binary = read()
             with monkeypatch.context() as patch:
-                patch.setattr(columns, "read_alike", lambda *_: False)
+                patch.setattr(reader, "read_alike", lambda *_: False)
                 as_text = read()
             assert list(forms) == [Format.BINARY, Format.TEXT]
             assert repr(in_binary) == repr(as_text)
