@@ -79,8 +79,8 @@ class Part:
     """The encrypted columns of one model in one block of rows, with the rows' keys and tenants in parallel lists."""
 
     __slots__ = (
-        "__weakref__", "_members", "_owners", "_rows", "batch", "binding", "by_owner", "captured", "columns", "names",
-        "pks", "tenants", "using",
+        "__weakref__", "_members", "_owners", "_rows", "along", "batch", "binding", "by_owner", "captured", "columns",
+        "names", "pks", "tenants", "using",
     )  # fmt: skip
 
     def __init__(
@@ -97,6 +97,7 @@ class Part:
         self.batch, self.binding, self.using, self.columns = batch, binding, using, columns
         self.pks, self.tenants = pks, tenants
         self.captured = current_tenant() if binding.tenant_from is None else None
+        self.along: tuple[str, ...] = ()  # attributes that are set with the first value of a row
         self.names: list[str] | None = None  # of the rows' tenants, once they were asked for
         self._members: dict[str, list[int]] = {}
         self._rows: list[bytes] | None = None

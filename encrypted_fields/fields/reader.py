@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.exceptions import FieldError
 from django.db.models.aggregates import Count
+from django.db.models.base import DEFERRED
 from django.db.models.expressions import Col, ColPairs, Expression
 
 from encrypted_fields.conf import BATCH
@@ -16,7 +17,7 @@ from encrypted_fields.fields.binary import read_alike
 from encrypted_fields.fields.blocks import Batch
 from encrypted_fields.fields.lookups import EncryptedIsNull, refused
 from encrypted_fields.fields.parts import Column, Part
-from encrypted_fields.fields.sealed import Sealed
+from encrypted_fields.fields.sealed import Sealed, made_by_django
 from encrypted_fields.search.ordering import by_index, is_ordered
 
 
@@ -36,6 +37,7 @@ class _Group:
         self.clear: dict[tuple[int, Any], Any] = {}  # position and field of a moving value: where it is in clear
         self.pk: int | None = None
         self.tenant: int | None = None
+        self.at_once = False  # whether a row's first value brings the others along into the instance
 
     def seal(self, batch: Batch, block: list[Any], using: str) -> None:
         """Put what stands for sealed values in the place of stored ones; `block` is the columns of the rows."""
@@ -44,13 +46,14 @@ class _Group:
         columns = {field.attname: Column(field.binding, _as_bytes(block[at])) for at, field in self.positions}
         part = Part(batch, self.binding, using, pks, tenants, columns)
         rows = list(map(Sealed, repeat(part), range(len(block[0]))))
+        whole = [(at, field.attname) for at, field in self.positions if None not in columns[field.attname].stored]
         for at, field in self.positions:
-            stored = columns[field.attname].stored
-            block[at] = (
-                rows
-                if None not in stored
-                else [None if one is None else row for one, row in zip(stored, rows, strict=True)]
-            )
+            if (at, field.attname) not in whole:
+                stored = columns[field.attname].stored
+                block[at] = [None if one is None else row for one, row in zip(stored, rows, strict=True)]
+        for number, (at, _) in enumerate(whole):
+            block[at] = [DEFERRED] * len(rows) if number and self.at_once else rows
+        part.along = tuple(name for _, name in whole[1:]) if self.at_once else ()
 
     def open(self, block: list[Any]) -> None:
         opened: dict[Any, Sequence[Any]] = {}
@@ -71,6 +74,7 @@ class Reader:
         self._lazy: dict[Any, _Group] = {}
         self._eager: dict[Any, _Group] = {}
         self._hidden: list[Any] = []
+        self._models: list[Any] = []
         self._visible = 0
         self.grouping = False
         self.read_alike = False  # as text and in binary
@@ -120,6 +124,8 @@ class Reader:
                     group.clear[at, field] = self._position_or_hidden(columns, starts, alias, field.clear)
         chosen = [*(entry[0] for entry in select), *(entry[0] for entry in extra), *self._hidden]
         self.read_alike = compiler.query.explain_info is None and read_alike(chosen, compiler.connection)
+        for (_, klass, _), group in self._lazy.items():
+            group.at_once = not group.clear and made_by_django(self._models[klass])
         if not self._hidden:
             return extra
         # Django cuts each row to `col_count`; what it reads of `select` stays the same.
@@ -166,6 +172,7 @@ class Reader:
             for index in info["select_fields"]:
                 found.setdefault(index, number)
             waiting.extend(info.get("related_klass_infos", ()))
+        self._models = [info["model"] for info in waiting]
         return found
 
     def _group(self, groups: dict[Any, _Group], column: Any, klass: int) -> _Group:

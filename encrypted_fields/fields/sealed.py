@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models.query_utils import DeferredAttribute
+from django.db.models.signals import pre_init
 
 from encrypted_fields.core.errors import WITHDRAWN
 from encrypted_fields.fields.blocks import Batch
@@ -137,9 +138,25 @@ class SealedAttribute(DeferredAttribute):
         return value
 
     def __set__(self, instance: models.Model, value: Any) -> None:
-        instance.__dict__[self.attname] = value
-        if type(value) is Sealed and (value.index < FIRST or value.part.by_owner):
-            value.part.belongs_to(value.index, instance)
+        data = instance.__dict__
+        data[self.attname] = value
+        if type(value) is Sealed:
+            part, index = value.part, value.index
+            for name in part.along:
+                data[name] = value
+            if index < FIRST or part.by_owner:
+                part.belongs_to(index, instance)
+
+
+def made_by_django(model: Any) -> bool:
+    """Whether nobody but Django sees the values on their way from a row into an instance of this model. Then the first
+    sealed value of a row is set for all of them, and for the others Django is told to set nothing: one call a row."""
+    return (
+        model.from_db.__func__ is models.Model.from_db.__func__  # type: ignore[attr-defined]
+        and model.__init__ is models.Model.__init__
+        and model.__setattr__ is models.Model.__setattr__
+        and not pre_init.has_listeners(model)
+    )
 
 
 def _revive(label: str, using: str, pk: Any, tenant: str | None, stored: dict[str, bytes | None]) -> Sealed:
