@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from django.utils.asyncio import async_unsafe
 
-from encrypted_fields import client, reuse
+from encrypted_fields import client, key_ring
 from encrypted_fields.conf import BATCH
 from encrypted_fields.core.aead import ValueKey
 from encrypted_fields.core.errors import WITHDRAWN, CmkError
@@ -50,7 +50,7 @@ def fresh_keys(tenant: str, count: int, *, label: str, object_id: str | None = N
     """
     api, wrapped = client.current(), list[WrappedKey | CmkError]()
     about = permit(metadata(tenant, label, object_id), "encrypt")
-    ring = reuse.active()
+    ring = key_ring.current.get()
     rows = 1 if ring is None else ring.rows_per_key
     lent = None if ring is None or rows == 1 else ring.lend(about, count)
     left = count if lent is None else count - lent.rows
@@ -105,7 +105,7 @@ def unwrapped(
     about = permit(metadata(tenant, label, object_id), "decrypt")
     if len(labels) > 1:
         about = replace(about, custom={**about.custom, "labels": ",".join(labels)})
-    ring = reuse.active()
+    ring = key_ring.current.get()
     kept = {} if ring is None else ring.take(about, edeks)
     asked = [edek for edek in edeks if edek not in kept] if kept else edeks
     deks: list[bytearray | CmkError] = []
@@ -114,7 +114,7 @@ def unwrapped(
             _ask(about, asked, deks)
         if any(isinstance(one, WITHDRAWN) for one in deks if type(one) is not bytearray):
             # the tenant said no to some: what was kept of the others is no proof any more
-            reuse.refused(tenant)
+            key_ring.refused(tenant)
             asked = [*asked, *kept]
             _ask(about, list(kept), deks)
             kept = {}
@@ -169,5 +169,5 @@ def _heard(tenant: str) -> Iterator[None]:
     try:
         yield
     except WITHDRAWN:
-        reuse.refused(tenant)
+        key_ring.refused(tenant)
         raise

@@ -16,7 +16,7 @@ from django.db.transaction import atomic
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory, override_settings
 
-from encrypted_fields import AccessRefused, Locked, acting, reuse, reuse_keys
+from encrypted_fields import AccessRefused, Locked, acting, key_ring, reuse_keys
 from encrypted_fields.core.errors import KmsRefused, TspUnreachable
 from encrypted_fields.keys import open_keys
 from encrypted_fields.middleware import CmkMiddleware
@@ -30,14 +30,14 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _nothing_is_owed() -> Iterator[None]:
     yield
-    reuse._owed.clear()
+    key_ring._owed.clear()
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Seconds that the test lets pass."""
     now = [1000.0]
-    monkeypatch.setattr(reuse, "_now", lambda: now[0])
+    monkeypatch.setattr(key_ring, "_now", lambda: now[0])
 
     def later(seconds: float) -> None:
         now[0] += seconds
@@ -103,7 +103,7 @@ def test_seconds_end_and_the_uses_of_a_long_block_are_told_in_time(cmk_tsp: Memo
 
 
 def test_the_clock_goes_on_while_the_machine_sleeps() -> None:
-    assert reuse._clock == time.CLOCK_BOOTTIME
+    assert key_ring._clock == time.CLOCK_BOOTTIME
 
 
 def test_keys_are_wiped_at_the_end_whatever_happens(cmk_tsp: MemoryTsp) -> None:
@@ -115,7 +115,7 @@ def test_keys_are_wiped_at_the_end_whatever_happens(cmk_tsp: MemoryTsp) -> None:
         with reuse_keys(seconds=30, uses=10) as ring:
             look()
             look()
-            pages.extend(ring._pages)
+            pages.extend(ring._slots._pages)
             assert any(pages[0].view())
             cmk_tsp.failing = TspUnreachable()
             person()
@@ -132,7 +132,7 @@ def test_a_slot_is_zeroed_before_it_is_given_again(cmk_tsp: MemoryTsp) -> None:
     with reuse_keys(seconds=30, uses=1) as ring:
         look()
         look()
-        assert not any(ring._pages[0].view())
+        assert not any(ring._slots._pages[0].view())
 
 
 def test_never_across_tenants(cmk_tsp: MemoryTsp) -> None:
@@ -189,7 +189,7 @@ def test_nothing_is_reused_while_a_report_is_owed(cmk_tsp: MemoryTsp, caplog: py
             look()
     assert [(call.route, call.count) for call in calls] == [("report_operations", 1), ("unwrap", 1)]
     assert cmk_tsp.calls[-1].route == "report_operations"  # of the second block
-    assert reuse._owed == []
+    assert key_ring._owed == []
 
 
 def test_a_report_that_fails_in_the_middle_of_a_block_stops_the_reuse_there(
@@ -232,7 +232,7 @@ def test_a_forked_child_has_no_keys(cmk_tsp: MemoryTsp) -> None:
         child = os.fork()
         if child == 0:  # pragma: no cover - its own process
             (kept,) = ring._kept
-            os._exit(0 if ring._opened(kept, reuse._now()) is None else 1)
+            os._exit(0 if ring._opened(kept, key_ring._now()) is None else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         with counted(cmk_tsp) as calls:
             look()

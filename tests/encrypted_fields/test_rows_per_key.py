@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db.transaction import atomic
 
-from encrypted_fields import Locked, acting, reuse, reuse_keys
+from encrypted_fields import Locked, acting, key_ring, reuse_keys
 from encrypted_fields.core.errors import CmkError, KmsRefused, TspUnreachable
 from encrypted_fields.testing import MemoryTsp, counted
 from tests.encrypted_fields.people import edek, people, person
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _nothing_is_owed() -> Iterator[None]:
     yield
-    reuse._owed.clear()
+    key_ring._owed.clear()
 
 
 def told(calls: Any) -> list[tuple[str, int]]:
@@ -70,7 +70,7 @@ def test_never_for_another_tenant_or_another_person(cmk_tsp: MemoryTsp) -> None:
 
 def test_the_key_ends_with_its_seconds(cmk_tsp: MemoryTsp, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(reuse, "_now", lambda: now[0])
+    monkeypatch.setattr(key_ring, "_now", lambda: now[0])
     with counted(cmk_tsp) as calls, reuse_keys(seconds=5, uses=1, rows_per_key=100):
         person()
         now[0] += 4.9
@@ -90,7 +90,7 @@ def test_a_refusal_ends_it(cmk_tsp: MemoryTsp) -> None:
         assert isinstance(Patient.objects.all()[0].diagnosis, Locked)  # now it is
         with pytest.raises(KmsRefused), atomic():
             person()
-        assert not any(ring._pages[0].view())
+        assert not any(ring._slots._pages[0].view())
 
 
 def test_nothing_is_written_and_nothing_told_when_one_key_is_missing(cmk_tsp: MemoryTsp) -> None:
@@ -107,7 +107,7 @@ def test_nothing_is_written_and_nothing_told_when_one_key_is_missing(cmk_tsp: Me
 def test_the_keys_are_wiped_at_the_end(cmk_tsp: MemoryTsp) -> None:
     with reuse_keys(seconds=30, uses=1, rows_per_key=3) as ring:
         person()
-        (page,) = ring._pages
+        (page,) = ring._slots._pages
         assert any(page.view())
     assert not any(page._map[:])
 
