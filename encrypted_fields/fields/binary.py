@@ -4,7 +4,8 @@ nobody makes hexadecimal of it and bytes again, which takes more time than all e
 
 Django's cursors know text only, and in text and in binary some types read differently. So a query comes in binary when
 each of its columns has a type that is known to read the same. Anything else is left to Django: another database or
-driver, annotations, the types of extensions, server-side binding, a cursor that some tool has put around Django's.
+driver, annotations, the types of extensions, server-side binding, a cursor that some tool has put around Django's, a
+handful of rows.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ ALIKE: Final = frozenset(
     ("bytea", "uuid", "boolean", "smallint", "integer", "bigint", "numeric", "double precision", "text", "varchar",
      "date", "time", "timestamp with time zone", "interval", "jsonb")
 )  # fmt: skip
+
+FEW: Final = 25
 
 
 @contextmanager
@@ -52,6 +55,12 @@ def binary_rows(compiler: Any) -> Iterator[None]:
         del compiler.as_sql  # which holds the compiler
 
 
+def worth_it(query: Any) -> bool:
+    """Not for a handful of rows, as get() asks for: another cursor would cost as much as it saves."""
+    few = query.high_mark is not None and query.high_mark - query.low_mark <= FEW
+    return not few and query.explain_info is None
+
+
 def read_alike(expressions: Iterable[Any], connection: Any) -> bool:
     """Whether each of these is a column that gives the same Python value in both forms."""
     return all(isinstance(one, Col) and _kind(one.target, connection) in ALIKE for one in expressions)
@@ -64,7 +73,7 @@ def _kind(field: Any, connection: Any) -> str:
 
 def _is_ours(compiler: Any) -> bool:
     reader = compiler.__dict__.get("cmk_reader")
-    return reader is not None and bool(reader.read_alike)
+    return reader is not None and bool(reader.in_binary)
 
 
 def _swap(wrapper: Any) -> None:
@@ -81,7 +90,8 @@ def _cursor() -> Callable[[Any, Any], Any] | None:
     if not is_psycopg3:
         return None
     from django.db.backends.postgresql.base import Cursor, ServerSideCursor
-    from psycopg import ClientCursor, RawCursor
+    from psycopg import ClientCursor
+    from psycopg import Cursor as BoundByServer
     from psycopg.adapt import Loader
     from psycopg.pq import Format
     from psycopg.types.datetime import TimestamptzBinaryLoader
@@ -109,12 +119,12 @@ def _cursor() -> Callable[[Any, Any], Any] | None:
     def in_zone(zone: Any) -> type[InZone]:
         return type("InZone", (InZone,), {"zone": zone})
 
-    class BinaryCursor(RawCursor[Any]):
+    class BinaryCursor(BoundByServer[Any]):
         """As Django's, which puts the parameters into the statement, but for the form of the rows."""
 
         def execute(self, query: Any, params: Any = None, **_: Any) -> Any:
             whole = ClientCursor(self.connection).mogrify(query, params)
-            return super().execute(whole, prepare=False, binary=True)
+            return super().execute(whole, None, prepare=False, binary=True)
 
     def make(cursor: Any, database: Any) -> Any:
         kind, made = type(cursor), cursor

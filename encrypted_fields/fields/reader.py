@@ -13,7 +13,7 @@ from django.db.models.base import DEFERRED
 from django.db.models.expressions import Col, ColPairs, Expression
 
 from encrypted_fields.conf import BATCH
-from encrypted_fields.fields.binary import read_alike
+from encrypted_fields.fields.binary import read_alike, worth_it
 from encrypted_fields.fields.blocks import Batch
 from encrypted_fields.fields.lookups import EncryptedIsNull, refused
 from encrypted_fields.fields.parts import Column, Part
@@ -77,7 +77,7 @@ class Reader:
         self._models: list[Any] = []
         self._visible = 0
         self.grouping = False
-        self.read_alike = False  # as text and in binary
+        self.in_binary = False  # how its rows are asked for
         compiler.cmk_reader = self
         compiler.get_extra_select = self.get_extra_select
         compiler.get_group_by = self.get_group_by
@@ -123,7 +123,7 @@ class Reader:
                 if field.state is not None:
                     group.clear[at, field] = self._position_or_hidden(columns, starts, alias, field.clear)
         chosen = [*(entry[0] for entry in select), *(entry[0] for entry in extra), *self._hidden]
-        self.read_alike = compiler.query.explain_info is None and read_alike(chosen, compiler.connection)
+        self.in_binary = worth_it(compiler.query) and read_alike(chosen, compiler.connection)
         for (_, klass, _), group in self._lazy.items():
             group.at_once = not group.clear and made_by_django(self._models[klass])
         if not self._hidden:
