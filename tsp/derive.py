@@ -98,7 +98,7 @@ class Derivation:
                 [self._witness.derived(tenant, request, ray, held, count) for held, count in taken]
             )
             for held, _ in taken:
-                self._keyring.release(held)  # the tenant may have said no while the events became durable
+                self._keyring.release(held.grip)  # the tenant may have said no while the events became durable
         except CmkError as error:
             await self._witness.record([self._witness.failed(tenant, request, ray, events.DERIVE, error)])
             raise

@@ -11,6 +11,8 @@ Clients rewrite the protobuf around a content (they add the tenant), so nothing 
 from __future__ import annotations
 
 import hmac
+import os
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 
@@ -58,6 +60,16 @@ def parse(data: bytes, tenant: str) -> Edek:
         frame = _parse_frame(data[:_CONTENT] + _NO_CONTENT + data[_LEASED_END:], tenant)
         return Edek(frame.config, data[_CONTENT:_LEASED_END], frame.elek, frame.digest)
     return _parse(data, tenant)
+
+
+def split(data: bytes) -> tuple[bytes, bytes]:
+    """(what all EDEKs of one leased key have in common, the content), if `data` looks as everybody writes it.
+
+    For those of a batch that begin as one that `parse` has read: the content is all that differs. Else two empty ones.
+    """
+    if data[3:7] == _LEASED_START and data[1] > 0x7F >= data[2] and len(data) >= _LEASED_END:
+        return data[:_CONTENT] + data[_LEASED_END:], data[_CONTENT:_LEASED_END]
+    return b"", b""
 
 
 @lru_cache(4096)  # a tenant's EDEKs share a handful of leased keys; only the parsing is remembered, never a key
@@ -131,7 +143,16 @@ def lease_info(vendor: str, tenant: str, config: int, digest: bytes, place: str 
 
 def seal_leased(lek: Key, info: bytes, dek: Key) -> bytes:
     """A leased content: `dek` under a key derived for this one wrap (no nonce limit), committed (no second opening)."""
-    salt = fresh(_SALT)
+    return _seal(lek, info, dek, fresh(_SALT))
+
+
+def seal_many(lek: Key, info: bytes, deks: Sequence[Key]) -> list[bytes]:
+    """`seal_leased` for each of `deks`."""
+    salts = os.urandom(_SALT * len(deks))
+    return [_seal(lek, info, dek, salts[at * _SALT : at * _SALT + _SALT]) for at, dek in enumerate(deks)]
+
+
+def _seal(lek: Key, info: bytes, dek: Key, salt: bytes) -> bytes:
     derived = HKDF(_SHA256, _KEY + _NONCE + _COMMIT, salt, info).derive(lek)
     sealed = AESGCM(derived[:_KEY]).encrypt(derived[_KEY : _KEY + _NONCE], dek, info)
     return b"".join((_LEASED, salt, derived[_KEY + _NONCE :], sealed))

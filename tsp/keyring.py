@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 
 from msgspec import Struct
 
 from encrypted_fields.core.context import KeyContext
-from encrypted_fields.core.errors import KmsRefused, KmsUnreachable
+from encrypted_fields.core.errors import CmkError, KmsRefused, KmsUnreachable
 from encrypted_fields.core.memory import erase, wipe
 from encrypted_fields.core.protocol import DEK_BYTES
 from tsp import edek
@@ -18,20 +19,26 @@ from tsp.leases.lease import Lease, Moment
 from tsp.ports import Kms, Tenant
 
 
-class Held(Struct, eq=False):
-    """A key in hand, not released yet: `dek`, its EDEK if it was made here, and what must still hold at release."""
+class Grip(Struct, eq=False):
+    """What keys in hand have in common: of which configuration they are, and what must still hold at their release."""
 
-    dek: bytes | bytearray
-    edek: bytes
     config: int
     leased: bool
-    fingerprint: str
     state: KeyState
     generation: int
     lease: Lease | None
 
+
+class Held(Struct, eq=False):
+    """A key in hand, not released yet: `dek`, its EDEK if it was made here, and its mark in the audit trail."""
+
+    dek: bytes | bytearray
+    edek: bytes
+    fingerprint: str
+    grip: Grip
+
     def __repr__(self) -> str:
-        return f"<Held of config {self.config}>"
+        return f"<Held of config {self.grip.config}>"
 
 
 class Keyring:
@@ -57,11 +64,10 @@ class Keyring:
         state = self._leases.state(tenant.name, kms.config)
         if kms.leasing.enabled:
             return _wrapped(kms, state, await self._leases.for_wrap(tenant, kms), key, place)
-        generation = state.generation
+        grip = Grip(kms.config, False, state, state.generation, None)
         context = _context(tenant, kms, place)
         content = await self.wrap(tenant, kms, key, context, patience)
-        wrapped = edek.serialize(kms.config, content)
-        return Held(key, wrapped, kms.config, False, edek.fingerprint(content), state, generation, None)
+        return Held(key, edek.serialize(kms.config, content), edek.fingerprint(content), grip)
 
     async def open(
         self, tenant: Tenant, kms: Kms, parsed: edek.Edek, patience: float | None = None, place: str = ""
@@ -71,10 +77,10 @@ class Keyring:
         if parsed.elek is not None:
             lease = await self._leases.for_unwrap(tenant, kms, parsed.elek, parsed.digest)
             return _unwrapped(kms, state, lease, parsed, place)
-        generation = state.generation
+        grip = Grip(kms.config, False, state, state.generation, None)
         context = _context(tenant, kms, place)
         key = await self.unwrap(tenant, kms, parsed.content, context, patience)
-        return Held(key, b"", kms.config, False, edek.fingerprint(parsed.content), state, generation, None)
+        return Held(key, b"", edek.fingerprint(parsed.content), grip)
 
     def made(self, tenant: Tenant, kms: Kms, now: Moment, dek: bytes | bytearray | None = None) -> Held | None:
         """What `make` gives, at once if its lease is in hand; None if somebody must be asked first."""
@@ -95,7 +101,9 @@ class Keyring:
         drawn = os.urandom(count * DEK_BYTES)
         keys = [drawn[at : at + DEK_BYTES] for at in range(0, len(drawn), DEK_BYTES)]
         erase(drawn)
-        return [_wrapped(kms, state, lease, key, "") for key in keys]
+        mark, grip = edek.fingerprint, _grip(kms, state, lease)
+        made = lease.wrap_many(keys)
+        return [Held(key, wrapped, mark(content), grip) for key, (wrapped, content) in zip(keys, made, strict=True)]
 
     def opened(self, tenant: Tenant, kms: Kms, parsed: edek.Edek, now: Moment) -> Held | None:
         """What `open` gives, the same way."""
@@ -105,15 +113,49 @@ class Keyring:
         lease = self._leases.to_unwrap(state, parsed.digest, now)
         return None if lease is None else _unwrapped(kms, state, lease, parsed, "")
 
+    def opening(self, tenant: Tenant, now: Moment) -> Callable[[bytes], Held | None]:
+        """`opened` for many EDEKs of one moment: each leased key is looked up once."""
+        known: dict[bytes, tuple[Callable[[bytes], bytes], Grip]] = {}
+        mark = edek.fingerprint
+
+        def opened(data: bytes) -> Held | None:
+            frame, content = edek.split(data)
+            if frame in known:
+                unwrap, grip = known[frame]
+                return Held(unwrap(content), b"", mark(content), grip)
+            parsed = edek.parse(data, tenant.name)
+            held = self.opened(tenant, tenant.kms_for(parsed.config), parsed, now)
+            if frame and held is not None and held.grip.lease is not None:
+                known[frame] = held.grip.lease.unwrapping(), held.grip
+            return held
+
+        return opened
+
     def now(self) -> Moment:
         return self._leases.now()
 
-    def release(self, held: Held, now: Moment | None = None) -> None:
+    def release(self, grip: Grip, now: Moment | None = None) -> None:
         """The last look before a key leaves: KmsRefused if the tenant said no since it was taken in hand (R-5)."""
-        if held.state.generation != held.generation:
+        if grip.state.generation != grip.generation:
             raise KmsRefused
-        if held.lease is not None and not held.lease.usable(now or self._leases.now()):
+        if grip.lease is not None and not grip.lease.usable(now or self._leases.now()):
             raise KmsUnreachable
+
+    def releasing(self) -> Callable[[Grip], CmkError | None]:
+        """`release` for many keys of one moment, each grip looked at once: what keeps its keys back, or None."""
+        now = self.now()
+        looked: dict[Grip, CmkError | None] = {}
+
+        def refusal(grip: Grip) -> CmkError | None:
+            if grip not in looked:
+                try:
+                    self.release(grip, now)
+                    looked[grip] = None
+                except CmkError as error:
+                    looked[grip] = error.with_traceback(None)
+            return looked[grip]
+
+        return refusal
 
     async def wrap(
         self, tenant: Tenant, kms: Kms, key: bytes | bytearray, context: KeyContext, patience: float | None = None
@@ -157,12 +199,16 @@ class Keyring:
 
 def _wrapped(kms: Kms, state: KeyState, lease: Lease, key: bytes | bytearray, place: str) -> Held:
     wrapped, content = lease.wrap(key, place)
-    return Held(key, wrapped, kms.config, True, edek.fingerprint(content), state, state.generation, lease)
+    return Held(key, wrapped, edek.fingerprint(content), _grip(kms, state, lease))
 
 
 def _unwrapped(kms: Kms, state: KeyState, lease: Lease, parsed: edek.Edek, place: str) -> Held:
     key, mark = lease.unwrap(parsed.content, place), edek.fingerprint(parsed.content)
-    return Held(key, b"", kms.config, True, mark, state, state.generation, lease)
+    return Held(key, b"", mark, _grip(kms, state, lease))
+
+
+def _grip(kms: Kms, state: KeyState, lease: Lease) -> Grip:
+    return Grip(kms.config, True, state, state.generation, lease)
 
 
 def _context(tenant: Tenant, kms: Kms, place: str) -> KeyContext:

@@ -75,7 +75,7 @@ class Service:
         await self._witness.record(made)
         try:
             for one in (old, new):
-                self._keyring.release(one)
+                self._keyring.release(one.grip)
         except CmkError as error:
             await self._refuse(tenant, request, ray, events.REKEY, error)
         return wire.WrapReply(bytes(new.dek), new.edek)
@@ -103,8 +103,8 @@ class Service:
         edeks = request.by_id()
 
         def opened(names: list[str]) -> Iterator[batch.Found[Held]]:
-            now = self._keyring.now()
-            return batch.singly(names, lambda name: self._opened(tenant, wire.edek(edeks[name]), now))
+            open_one = self._keyring.opening(tenant, self._keyring.now())
+            return batch.singly(names, lambda name: open_one(wire.edek(edeks[name])))
 
         async def take(name: str) -> Held:
             return await self._open(tenant, wire.edek(edeks[name]), batch.PATIENCE)
@@ -180,7 +180,7 @@ class Service:
             await self._witness.record([self._witness.used(tenant, request, ray, action, held)])
         assert held is not None
         try:
-            self._keyring.release(held)
+            self._keyring.release(held.grip)
         except CmkError as error:
             await self._refuse(tenant, request, ray, action, error)
         return held
@@ -193,23 +193,25 @@ class Service:
         self, tenant: Tenant, request: wire.Request, ray: str, action: str, taken: Taken
     ) -> wire.BatchReply:
         """One event for each id, one wait for all of them, then each key is looked at once more."""
-        witness, keys, failures = self._witness, {}, {}
+        witness, keys, failures = self._witness, dict[str, wire.DekReply | wire.WrapReply](), {}
         used = witness.using(tenant, request, ray, action, len(taken))
-        await witness.record([
-            witness.failed(tenant, request, ray, action, one, name) if isinstance(one, CmkError) else used(one, name)
-            for name, one in taken.items()
-        ])  # fmt: skip
-        late, now = [], self._keyring.now()
+        lines = []
         for name, one in taken.items():
-            if isinstance(one, Held):
-                try:
-                    self._keyring.release(one, now)
+            if isinstance(one, CmkError):
+                lines.append(events.line(witness.failed(tenant, request, ray, action, one, name)))
+            else:
+                lines.append(used(one, name))
+        await witness.record(events.Written(lines))
+        late, refusal, new = [], self._keyring.releasing(), action == events.WRAP
+        for name, one in taken.items():
+            if not isinstance(one, CmkError):
+                error = refusal(one.grip)
+                if error is None:
                     dek = bytes(one.dek)
-                    keys[name] = wire.WrapReply(dek, one.edek) if action == events.WRAP else wire.DekReply(dek)
+                    keys[name] = wire.WrapReply(dek, one.edek) if new else wire.DekReply(dek)
                     continue
-                except CmkError as error:
-                    late.append(witness.failed(tenant, request, ray, action, error, name))
-                    one = error
+                late.append(witness.failed(tenant, request, ray, action, error, name))
+                one = error
             failures[name] = wire.failure(one)
         await witness.record(late)
         return wire.BatchReply(keys, failures)
@@ -220,24 +222,22 @@ class Service:
         """As `_answer`, with the two events of a rekey for each id, one for either trail."""
         witness, keys, failures = self._witness, dict[str, wire.EdekReply](), {}
         left, came = (witness.using(whose, request, ray, events.REKEY, len(taken)) for whose in (tenant, target))
-        made = []
+        lines = []
         for name, one in taken.items():
             if isinstance(one, CmkError):
-                made.append(witness.failed(tenant, request, ray, events.REKEY, one, name))
+                lines.append(events.line(witness.failed(tenant, request, ray, events.REKEY, one, name)))
             else:
-                made += (left(one[0], name), came(one[1], name))
-        await witness.record(made)
-        late, now = [], self._keyring.now()
+                lines += (left(one[0], name), came(one[1], name))
+        await witness.record(events.Written(lines))
+        late, refusal = [], self._keyring.releasing()
         for name, one in taken.items():
             if not isinstance(one, CmkError):
-                try:
-                    for held in one:
-                        self._keyring.release(held, now)
+                error = refusal(one[0].grip) or refusal(one[1].grip)
+                if error is None:
                     keys[name] = wire.EdekReply(one[1].edek)
                     continue
-                except CmkError as error:
-                    late.append(witness.failed(tenant, request, ray, events.REKEY, error, name))
-                    one = error
+                late.append(witness.failed(tenant, request, ray, events.REKEY, error, name))
+                one = error
             failures[name] = wire.failure(one)
         await witness.record(late)
         return wire.BatchReply(keys, failures)

@@ -9,7 +9,7 @@ from tsp import wire
 from tsp.contract import events
 from tsp.contract.events import AuditEvent
 from tsp.edek import Edek, fingerprint
-from tsp.keyring import Held
+from tsp.keyring import Grip, Held
 from tsp.ports import Tenant, Trail
 
 _NO = (KmsRefused, KmsAccountIssue, KmsConfigDisabled, NoPrimaryKms)  # the tenant, or what it configured, said no
@@ -43,27 +43,22 @@ class Witness:
             id=identity, time=at, vendor=tenant.vendor, tenant=tenant.name, action=action,
             outcome=events.SUCCESS, requesting_id=icl.requesting_id, data_label=icl.data_label or "",
             source_ip=icl.source_ip or "", object_id=icl.object_id or "", request_id=icl.request_id or "",
-            ray_id=ray, tsp=self._tsp, config=held.config, leased=held.leased, edek=held.fingerprint,
+            ray_id=ray, tsp=self._tsp, config=held.grip.config, leased=held.grip.leased, edek=held.fingerprint,
             custom=request.custom_fields or {},
         )  # fmt: skip
 
     def using(
         self, tenant: Tenant, request: wire.Request, ray: str, action: str, most: int
-    ) -> Callable[[Held, str], AuditEvent]:
-        """`used` for the keys of one request, `most` of them, each with its id in the batch."""
-        icl, stamps = request.icl_fields, iter(events.stamps(most))
-        vendor, who, tsp, custom = tenant.vendor, tenant.name, self._tsp, request.custom_fields or {}
-        requesting, label, source = icl.requesting_id, icl.data_label or "", icl.source_ip or ""
-        target, asked = icl.object_id, icl.request_id or ""
+    ) -> Callable[[Held, str], events.Line]:
+        """`used` for the keys of one request, `most` of them, each with its id in the batch; as lines."""
+        stamps, blanks = iter(events.stamps(most)), dict[Grip, events.Blank]()
+        target, who = request.icl_fields.object_id, tenant.name
 
-        def used(held: Held, name: str) -> AuditEvent:
-            identity, at = next(stamps)
-            return AuditEvent(
-                id=identity, time=at, vendor=vendor, tenant=who, action=action, outcome=events.SUCCESS,
-                requesting_id=requesting, data_label=label, source_ip=source, object_id=target or name[:_LONGEST],
-                request_id=asked, ray_id=ray, tsp=tsp, config=held.config, leased=held.leased, edek=held.fingerprint,
-                custom=custom,
-            )  # fmt: skip
+        def used(held: Held, name: str) -> events.Line:
+            stamp, blank = next(stamps), blanks.get(held.grip)
+            if blank is None:  # the keys of one grip have all else in common
+                blank = blanks[held.grip] = events.Blank(self.used(tenant, request, ray, action, held, stamp))
+            return who, blank.line(stamp[0], held.fingerprint, target or name[:_LONGEST])
 
         return used
 
@@ -96,8 +91,8 @@ class Witness:
     def derived(self, tenant: Tenant, request: wire.Request, ray: str, held: Held, count: int) -> AuditEvent:
         """`count` keys are about to be released that were derived from the tenant secret in `held`."""
         return self._event(
-            tenant, request, ray, events.DERIVE, config=held.config, leased=held.leased, edek=held.fingerprint,
-            count=count,
+            tenant, request, ray, events.DERIVE, config=held.grip.config, leased=held.grip.leased,
+            edek=held.fingerprint, count=count,
         )  # fmt: skip
 
     def _event(

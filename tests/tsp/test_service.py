@@ -7,11 +7,13 @@ import base64
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from encrypted_fields.core.errors import KmsRefused, KmsUnreachable
 from encrypted_fields.core.protobuf import fields
 from tests.tsp.doubles import FakeKms, World, call, request
 from tsp.contract import events
+from tsp.contract.events import AuditEvent
 
 
 @pytest.fixture(params=["direct", "leased"])
@@ -118,6 +120,39 @@ async def test_a_batch_makes_one_event_an_id(either: World) -> None:
         ("y", "success"),
         ("z", "error"),
     ]
+
+
+async def test_a_batch_takes_and_refuses_what_a_single_unwrap_does(either: World) -> None:
+    """T-19: each EDEK by itself, among good ones that begin and end as it does."""
+    first, second, third = [base64.b64decode((await wrap(either))["edek"]) for _ in range(3)]
+    edeks = {"first": first, "moved": base64.b64decode((await wrap(either, "b"))["edek"]), "garbage": b"edek"}
+    for bit in range(0, len(second) * 8, 23):
+        changed = bytearray(second)
+        changed[bit // 8] ^= 1 << bit % 8
+        edeks[f"flipped {bit}"] = bytes(changed)
+    edeks |= {f"cut {size}": third[:size] for size in (len(third) // 2, len(third) - 1)} | {"third": third}
+    texts = {name: base64.b64encode(edek).decode() for name, edek in edeks.items()}
+
+    answer = (await call(either.plane.app, "document/batch-unwrap", request(edeks=texts))).json()
+
+    assert set(answer["keys"]) == {"first", "third"}
+    for name, text in texts.items():
+        single = (await unwrap(either, text)).json()
+        assert answer["keys"].get(name, answer["failures"].get(name)) == single, name
+
+
+async def test_the_events_of_a_batch_say_what_those_of_single_requests_do(either: World) -> None:
+    made = (await call(either.plane.app, "document/batch-wrap", request(documentIds=['"', "y"]))).json()["keys"]
+    await call(either.plane.app, "document/batch-unwrap", request(edeks={name: made[name]["edek"] for name in made}))
+    await unwrap(either, made["y"]["edek"])
+
+    def told(event: AuditEvent) -> AuditEvent:
+        return replace(event, id="", time="", ray_id="", object_id="")
+
+    *_, before, last = either.trail.of(events.UNWRAP)
+    assert told(before) == told(last)
+    assert before.edek == either.trail.of(events.WRAP)[-1].edek != either.trail.of(events.WRAP)[0].edek
+    assert [event.object_id for event in either.trail.of(events.WRAP)] == ['"', "y"]
 
 
 async def test_a_large_batch_does_not_hold_up_other_requests(leased: World) -> None:

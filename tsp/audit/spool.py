@@ -24,6 +24,7 @@ from tsp.contract.events import AuditEvent
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_EVENTS = 100_000
+_TOO_LONG = f"an audit event is at most {MAX_EVENT} bytes long"
 _log = logging.getLogger("tsp.audit.spool")
 
 
@@ -60,9 +61,9 @@ class SpoolTrail:
         self._writer = threading.Thread(target=self._write_all, name="audit-spool", daemon=True)
         self._writer.start()
 
-    async def record(self, events: Sequence[AuditEvent]) -> None:
+    async def record(self, made: Sequence[AuditEvent]) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._accept_all(events, future) or self._accept([(event.tenant, event) for event in events], future):
+        if self._accept_all(made, future) or self._accept([(event.tenant, event) for event in made], future):
             await future
 
     async def put(self, addressed: Sequence[tuple[str, AuditEvent]]) -> None:
@@ -123,17 +124,20 @@ class SpoolTrail:
     def _read(self, queue: str, count: int) -> list[Entry]:
         return [Entry(key, events.load(body)) for key, body in self._store.read(queue, count)]
 
-    def _accept_all(self, events: Sequence[AuditEvent], future: asyncio.Future[None]) -> bool:
+    def _accept_all(self, made: Sequence[AuditEvent], future: asyncio.Future[None]) -> bool:
         """The short way for what one tenant's request made while there is plenty of room; False if it is not that."""
-        if len({event.tenant for event in events}) != 1:
+        lines = events.written(made)
+        if len({tenant for tenant, _ in lines}) != 1:
             return False
-        tenant = events[0].tenant
-        bodies = [(tenant, _body(event)) for event in events]
-        size, strict = sum([len(body) for _, body in bodies]), self.when_full(tenant) == "refuse"
+        sizes = [len(body) for _, body in lines]
+        if max(sizes) > MAX_EVENT:
+            raise ValueError(_TOO_LONG)
+        tenant = lines[0][0]
+        strict = self.when_full(tenant) == "refuse"
         with self._lock:
-            if self._closing or not self._room.take_all(tenant, len(bodies), size):
+            if self._closing or not self._room.take_all(tenant, len(lines), sum(sizes)):
                 return False
-            self._hand(_Call(future, bodies, events, strict))
+            self._hand(_Call(future, lines, made, strict))
         return True
 
     def _accept(self, addressed: Sequence[tuple[str, AuditEvent]], future: asyncio.Future[None]) -> bool:
@@ -237,7 +241,7 @@ def _own(folder: Path) -> int:
 def _body(event: AuditEvent) -> bytes:
     body = events.dump(event)
     if len(body) > MAX_EVENT:
-        raise ValueError(f"an audit event is at most {MAX_EVENT} bytes long")
+        raise ValueError(_TOO_LONG)
     return body
 
 

@@ -25,6 +25,7 @@ _PROBE_SECONDS = 1.0
 _PRODUCER_SECONDS = 7 * 86_400
 _log = logging.getLogger("tsp.audit.stream")
 _Addressed = tuple[str, AuditEvent]
+_Line = tuple[str, bytes]  # a queue, and what `events.dump` gives
 
 # All or nothing, as one transaction, and one reply for the whole batch, which is much cheaper to read than one an
 # event; so are a queue's events in one argument, each a line, to write. KEYS: producer, set of queues, a stream for
@@ -53,7 +54,7 @@ class StreamUnsafe(Exception):
 
 @dataclass(slots=True)
 class _Call:
-    addressed: Sequence[_Addressed]
+    lines: Sequence[_Line]
     future: asyncio.Future[None]
 
 
@@ -84,7 +85,7 @@ class StreamTrail:
         self._redis, self._vendor, self._spool = redis, vendor, spool
         self._producer = f"cmk:{vendor}:audit-producer:{secrets.token_hex(8)}"
         self._number = 0
-        self._uncertain: tuple[int, list[_Addressed]] | None = None
+        self._uncertain: tuple[int, list[_Line]] | None = None
         self._waiting: list[_Call] = []
         self._flushing: asyncio.Task[None] | None = None
         self._one = asyncio.Lock()  # only one batch is under way, so that at most one can be uncertain
@@ -117,18 +118,24 @@ class StreamTrail:
         else:
             self.up = True
 
-    async def record(self, events: Sequence[AuditEvent]) -> None:
-        await self.put([(event.tenant, event) for event in events])
+    async def record(self, made: Sequence[AuditEvent]) -> None:
+        if self.up:
+            await self._take(events.written(made))
+        else:
+            await self._spool.record(made)
 
     async def put(self, addressed: Sequence[_Addressed]) -> None:
         """Like `record`, with the queue of each event given."""
-        rest = [one for one in addressed if "~" not in one[0]] if self.up else []
+        rest = [(queue, events.dump(one)) for queue, one in addressed if "~" not in queue] if self.up else []
         local = [one for one in addressed if "~" in one[0]] if self.up else addressed
         if local:
             await self._spool.put(local)
-        if not rest:
+        await self._take(rest)
+
+    async def _take(self, lines: Sequence[_Line]) -> None:
+        if not lines:
             return
-        call = _Call(rest, asyncio.get_running_loop().create_future())
+        call = _Call(lines, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
@@ -145,7 +152,7 @@ class StreamTrail:
             calls, size = [], 0
             while self._waiting and size < _BATCH:
                 calls.append(self._waiting.pop(0))
-                size += len(calls[-1].addressed)
+                size += len(calls[-1].lines)
             try:
                 async with self._one:
                     await self._keep(calls)
@@ -159,7 +166,7 @@ class StreamTrail:
             if not self.up:
                 raise ConnectionError
             await self._resolve()
-            await self._send([one for call in calls for one in call.addressed])
+            await self._send([one for call in calls for one in call.lines])
         except (RedisError, OSError) as error:
             if self.up:
                 _log.warning("Redis is away, audit events go to the local spool: %s", type(error).__name__)
@@ -172,7 +179,7 @@ class StreamTrail:
 
     async def _spill(self, call: _Call) -> None:
         try:
-            await self._spool.put(call.addressed)
+            await self._spool.put([(queue, events.load(data)) for queue, data in call.lines])
         except AuditUnavailable as error:
             if not call.future.done():
                 call.future.set_exception(error)
@@ -180,12 +187,12 @@ class StreamTrail:
             if not call.future.done():
                 call.future.set_result(None)
 
-    async def _send(self, batch: Sequence[_Addressed]) -> None:
+    async def _send(self, batch: Sequence[_Line]) -> None:
         self._number += 1
         self._uncertain = self._number, list(batch)
         lines: dict[str, list[bytes]] = {}
-        for queue, event in batch:
-            lines.setdefault(queue, []).append(events.dump(event))  # one line: JSON escapes a line feed
+        for queue, data in batch:
+            lines.setdefault(queue, []).append(data)  # one line: JSON escapes a line feed
         keys = [stream_name(self._vendor, queue) for queue in lines]
         added: list[str | bytes] = []
         for queue, found in lines.items():
@@ -204,7 +211,7 @@ class StreamTrail:
                 async with self._one:
                     await self._resolve()  # meanwhile somebody's batch may have become uncertain, and be in the spool
                     if entries := await self._spool.read(queue, _BATCH):
-                        await self._send([(queue, entry.event) for entry in entries])
+                        await self._send([(queue, events.dump(entry.event)) for entry in entries])
                         await self._spool.ack(queue, [entry.key for entry in entries])
 
     async def _resolve(self) -> None:
@@ -214,7 +221,7 @@ class StreamTrail:
         number, batch = self._uncertain
         if await cast(Any, self._redis.eval(_ARRIVED, 1, self._producer, number, _PRODUCER_SECONDS)):
             for queue in {queue for queue, _ in batch}:
-                arrived = {event.id for where, event in batch if where == queue}
+                arrived = {events.load(data).id for where, data in batch if where == queue}
                 kept = await self._spool.read(queue, 1_000_000)
                 await self._spool.ack(queue, [entry.key for entry in kept if entry.event.id in arrived])
         self._uncertain = None

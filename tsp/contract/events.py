@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import overload
 
 import msgspec
+from msgspec.structs import replace
 
 from encrypted_fields.core.fresh import fresh
 
@@ -62,6 +65,54 @@ _decoder = msgspec.json.Decoder(AuditEvent)
 def dump(event: AuditEvent) -> bytes:
     """One line of JSON; members at their default are left out, except the required ones."""
     return _encoder.encode(event)
+
+
+Line = tuple[str, bytes]  # the tenant, and what `dump` gives
+
+
+def line(event: AuditEvent) -> Line:
+    return event.tenant, _encoder.encode(event)
+
+
+class Written(Sequence[AuditEvent]):
+    """Events that are lines already: a trail takes `lines` as they are, and whoever asks for an event has it read."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.lines = lines
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, at: int) -> AuditEvent: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[AuditEvent]: ...
+    def __getitem__(self, at: int | slice) -> AuditEvent | list[AuditEvent]:
+        if isinstance(at, slice):
+            return [load(data) for _, data in self.lines[at]]
+        return load(self.lines[at][1])
+
+
+def written(made: Sequence[AuditEvent]) -> Sequence[Line]:
+    """The lines of events, those of `Written` as they are."""
+    return made.lines if isinstance(made, Written) else [line(event) for event in made]
+
+
+class Blank:
+    """An event to be written for many keys: only id, key and object are written anew, the rest once."""
+
+    def __init__(self, event: AuditEvent) -> None:
+        place = new_id()  # random, so that it is nowhere else in the event
+        whole = dump(replace(event, id=place, object_id=place, edek=place))
+        self._event, self._parts = event, whole.split(place.encode())
+
+    def line(self, identity: str, edek: str, target: str) -> bytes:
+        """What `dump` gives for the event with this id and `edek`, which are hex digits, and this `object_id`."""
+        if not target or not edek:  # a member that is left out
+            return dump(replace(self._event, id=identity, object_id=target, edek=edek))
+        first, second, third, last = self._parts
+        name = _encoder.encode(target)[1:-1]
+        return b"".join((first, identity.encode(), second, name, third, edek.encode(), last))
 
 
 def load(data: bytes) -> AuditEvent:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 
 from msgspec import Struct
@@ -100,9 +102,18 @@ class Lease:
         content = edek.seal_leased(self.lek.view(), self._info(place), dek)
         return self._head + content + self._tail, content
 
+    def wrap_many(self, deks: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+        """`wrap` for each of `deks`."""
+        head, tail = self._head, self._tail
+        return [(head + made + tail, made) for made in edek.seal_many(self.lek.view(), self.info, deks)]
+
     def unwrap(self, content: bytes, place: str = "") -> bytes:
         """The DEK in `content`; KmsUnwrapFailed if it is not of this lease. Only right after `usable` said yes."""
         return edek.open_leased(self.lek.view(), self._info(place), content)
+
+    def unwrapping(self) -> Callable[[bytes], bytes]:
+        """`unwrap` for the contents of one moment."""
+        return partial(edek.open_leased, self.lek.view(), self.info)
 
     def _info(self, place: str) -> bytes:
         if not place:

@@ -6,6 +6,7 @@ import json
 import re
 import time
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,12 +23,36 @@ drawn = st.builds(
 )  # fmt: skip
 
 
+hexdigits = st.text("0123456789abcdef", max_size=32)
+
+
 @often
 @given(drawn)
 def test_reads_back_what_it_wrote_as_one_line(event: AuditEvent) -> None:
     data = events.dump(event)
     assert b"\n" not in data
     assert events.load(data) == event
+
+
+@often
+@given(drawn, hexdigits, hexdigits, text)
+def test_a_line_that_was_filled_in_is_what_its_event_gives(event: AuditEvent, key: str, mark: str, target: str) -> None:
+    """ADR 14: the keys of a batch; whatever the event says of itself, and whatever it is filled with."""
+    line = events.Blank(event).line(key, mark, target)
+    assert events.load(line) == msgspec.structs.replace(event, id=key, edek=mark, object_id=target)
+
+
+def test_a_filled_in_line_leaves_out_what_says_nothing() -> None:
+    assert events.Blank(EVENT).line(EVENT.id, "", "") == events.dump(EVENT)
+    assert events.Blank(EVENT).line(EVENT.id, "ab", "") == events.dump(msgspec.structs.replace(EVENT, edek="ab"))
+
+
+def test_lines_are_their_events() -> None:
+    made = [EVENT, msgspec.structs.replace(EVENT, id="1", tenant="b")]
+    lines = events.Written([events.line(event) for event in made])
+    assert list(lines) == made == lines[:] == [lines[0], lines[1]]
+    assert events.written(made) == events.written(lines) == lines.lines
+    assert len(lines) == 2
 
 
 @often
