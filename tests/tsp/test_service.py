@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from encrypted_fields.core.errors import KmsRefused, KmsUnreachable
 from encrypted_fields.core.protobuf import fields
 from tests.tsp.doubles import FakeKms, World, call, request
+from tsp import edek
 from tsp.contract import events
 from tsp.contract.events import AuditEvent
 
@@ -139,6 +140,17 @@ async def test_a_batch_takes_and_refuses_what_a_single_unwrap_does(either: World
     for name, text in texts.items():
         single = (await unwrap(either, text)).json()
         assert answer["keys"].get(name, answer["failures"].get(name)) == single, name
+
+
+async def test_each_key_of_a_batch_is_wrapped_under_a_key_of_its_own(leased: World) -> None:
+    """ADR 4: two keys under one salt would be sealed with the same key and nonce."""
+    await wrap(leased)  # its lease is in hand now
+    asked = request(documentIds=list(map(str, range(300))))
+    made = (await call(leased.plane.app, "document/batch-wrap", asked)).json()["keys"]
+    contents = [edek.parse(base64.b64decode(one["edek"]), "a").content for one in made.values()]
+    assert len({content[2:18] for content in contents}) == 300  # salts
+    assert len({content[18:50] for content in contents}) == 300  # commitments
+    assert len({one["dek"] for one in made.values()}) == 300
 
 
 async def test_the_events_of_a_batch_say_what_those_of_single_requests_do(either: World) -> None:
