@@ -24,7 +24,8 @@ VENDOR = "sandbox"
 RENEW_SECONDS = 2  # a withdrawn key shows within seconds; real tenants have 30 to 300
 _SHIP_SECONDS = 0.5
 _PAUSE = 0.005
-_AT_ONCE, _MOST = 100, 500  # events, about a tenth of a millisecond; of a flood an eighth, or it would win
+_AT_ONCE = 100  # events, about a tenth of a millisecond; of a flood an eighth, or it would win
+_PIECE = 500
 
 
 def key_file(state: Path, tenant: str) -> Path:
@@ -100,10 +101,12 @@ async def _keep(trail: SpoolTrail, path: Path) -> None:
 
 
 def _move(trail: SpoolTrail, queue: str, path: Path) -> bool:
-    """One slice: whether there was any."""
-    found = trail.lines(queue, min(max(_AT_ONCE, trail.pending // 8), _MOST))
-    if found:
-        with path.open("ab") as file:
+    """One slice of the queue: whether there may be more. A long one in pieces, between which the spool is free."""
+    left = max(_AT_ONCE, trail.pending // 8)
+    with path.open("ab") as file:
+        while left > 0 and (found := trail.lines(queue, min(left, _PIECE))):
             file.write(b"".join([line + b"\n" for _, line in found]))
-        trail.forget(queue, [key for key, _ in found])
-    return bool(found)
+            file.flush()
+            trail.forget(queue, [key for key, _ in found])
+            left -= len(found)
+    return left <= 0

@@ -14,9 +14,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.people import NORTH, event
 from tests.support.processes import ROOT
 from tests.support.sandbox import Sandbox, sandbox
 from tests.tsp.doubles import request
+from tsp.audit.spool import SpoolTrail
+from tsp.contract import events
+from tsp.sandbox import _move
 
 
 def post(running: Sandbox, route: str, body: dict[str, Any]) -> Any:
@@ -66,6 +70,20 @@ def test_the_state_folder_keeps_keys_between_runs(tmp_path: Path) -> None:
         made = post(running, "document/wrap", request())
     with sandbox("b", "a", state=tmp_path) as running:
         assert post(running, "document/unwrap", request(encryptedDocumentKey=made["edek"])) == {"dek": made["dek"]}
+
+
+async def test_a_flood_of_events_is_moved_out_by_the_eighth(tmp_path: Path) -> None:
+    """The spool must not fill up while the sandbox is under load, whatever pauses there are between two slices."""
+    trail = SpoolTrail(tmp_path / "audit")
+    made = [event() for _ in range(9_600)]
+    await trail.record(made)
+    assert _move(trail, NORTH, tmp_path / "audit.jsonl")
+    assert trail.pending == 8_400
+    while _move(trail, NORTH, tmp_path / "audit.jsonl"):
+        pass
+    assert (tmp_path / "audit.jsonl").read_bytes() == b"".join(events.dump(one) + b"\n" for one in made)
+    assert trail.pending == 0
+    trail.close()
 
 
 @pytest.mark.parametrize(
