@@ -13,6 +13,7 @@ from encrypted_fields.core.errors import CmkError, KmsRefused, KmsUnreachable
 from encrypted_fields.core.memory import erase, wipe
 from encrypted_fields.core.protocol import DEK_BYTES
 from tsp import edek
+from tsp.contract.unshown import Unshown
 from tsp.gate import KmsGate
 from tsp.leases.cache import KeyState, Leases
 from tsp.leases.lease import Lease, Moment
@@ -29,16 +30,13 @@ class Grip(Struct, eq=False):
     lease: Lease | None
 
 
-class Held(Struct, eq=False):
+class Held(Unshown, eq=False):
     """A key in hand, not released yet: `dek`, its EDEK if it was made here, and its mark in the audit trail."""
 
     dek: bytes | bytearray
     edek: bytes
     fingerprint: str
     grip: Grip
-
-    def __repr__(self) -> str:
-        return f"<Held of config {self.grip.config}>"
 
 
 class Keyring:

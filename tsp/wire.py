@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from encrypted_fields.core.errors import CmkError, InvalidRequest
 from encrypted_fields.core.protocol import MAX_EDEK
+from tsp.contract.unshown import Unshown
 
 MAX_IDS = 20_000
 MAX_CUSTOM = 4096  # characters in all names and values together
@@ -100,13 +101,13 @@ class Derive(Request, kw_only=True, rename="camel"):
     secret_type: str
 
 
-class DekReply(Struct):
+class DekReply(Unshown):
     """`bytes` become padded standard base64 (rule 3)."""
 
     dek: bytes
 
 
-class WrapReply(Struct):
+class WrapReply(Unshown):
     dek: bytes
     edek: bytes
 
@@ -129,7 +130,7 @@ class BatchReply(Struct):
     failures: dict[str, ErrorReply]
 
 
-class DerivedKey(Struct, rename="camel"):
+class DerivedKey(Unshown, rename="camel"):
     derived_key: bytes
     tenant_secret_id: int
     current: bool
