@@ -118,9 +118,9 @@ class Keyring:
 
         def opened(data: bytes) -> Held | None:
             frame, content = edek.split(data)
-            if frame in known:
-                unwrap, grip = known[frame]
-                return Held(unwrap(content), b"", mark(content), grip)
+            found = known.get(frame)
+            if found is not None:
+                return Held(found[0](content), b"", mark(content), found[1])
             parsed = edek.parse(data, tenant.name)
             held = self.opened(tenant, tenant.kms_for(parsed.config), parsed, now)
             if frame and held is not None and held.grip.lease is not None:
