@@ -41,18 +41,20 @@ class Turn:
         self._witness = witness
         self._now = now
         self._asked: list[tuple[asyncio.Future[Held | None], Ask]] = []
-        self._recording: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
 
     def take(self, ask: Ask) -> asyncio.Future[Held | None]:
         """What `ask.at_hand` gives or raises. AuditUnavailable if there is a key, and its event cannot be kept."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Held | None] = loop.create_future()
         if not self._asked:
-            loop.call_soon(self._end)
+            task = loop.create_task(self._end())  # begins when what has arrived is read
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
         self._asked.append((future, ask))
         return future
 
-    def _end(self) -> None:
+    async def _end(self) -> None:
         asked, self._asked = self._asked, []
         taken: list[_Taken] = []
         now = self._now()
@@ -74,9 +76,7 @@ class Turn:
                 used(ask.tenant, ask.request, ask.ray, ask.action, held, stamp)
                 for (_, ask, held), stamp in zip(taken, stamps, strict=True)
             ]
-            task = asyncio.ensure_future(self._record(taken, made))
-            self._recording.add(task)
-            task.add_done_callback(self._recording.discard)
+            await self._record(taken, made)
 
     async def _record(self, taken: Sequence[_Taken], made: Sequence[AuditEvent]) -> None:
         try:

@@ -56,7 +56,7 @@ class SpoolTrail:
         self._lock = threading.Lock()
         self._waiting: list[_Call] = []
         self._bell: SimpleQueue[None] = SimpleQueue()
-        self._ringing: asyncio.AbstractEventLoop | None = None  # the loop that is about to ring it
+        self._asleep = False  # the writer has nothing to do, and waits for the bell
         self._closing = False
         self._writer = threading.Thread(target=self._write_all, name="audit-spool", daemon=True)
         self._writer.start()
@@ -116,7 +116,7 @@ class SpoolTrail:
             if self._closing:
                 return
             self._closing = True
-        self._bell.put(None)
+            self._wake()
         self._writer.join()
         self._store.close()
         os.close(self._owner)
@@ -165,16 +165,19 @@ class SpoolTrail:
             if frames:
                 self._hand(_Call(future, frames, kept, strict))
             elif lost:
-                self._bell.put(None)  # the counts are to be saved
+                self._wake()  # the counts are to be saved
         return bool(frames)
 
     def _hand(self, call: _Call) -> None:
-        """To the writer, which is woken once for all that this turn of the loop brings: waking it is what costs."""
-        loop = asyncio.get_running_loop()
+        """To the writer. With the lock, as `_wake`."""
         self._waiting.append(call)
-        if self._ringing is not loop:
-            self._ringing = loop
-            loop.call_soon(self._bell.put, None)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Once a sleep, since it costs more than an event; a writer at work looks again before it sleeps."""
+        if self._asleep:
+            self._asleep = False
+            self._bell.put(None)
 
     def _tell_dropped(self) -> None:
         """Put the counts of dropped events into the queues that have room again."""
@@ -183,22 +186,23 @@ class SpoolTrail:
             if not self._closing and self._room.has(event.tenant, len(body)):
                 self._room.take(event.tenant, len(body))
                 self._dropped.take(event)
-                self._waiting.append(_Call(None, [(event.tenant, body)], [event], False))
-                self._bell.put(None)
+                self._hand(_Call(None, [(event.tenant, body)], [event], False))
 
     def _write_all(self) -> None:
         while True:
             with self._lock:
-                calls, self._waiting, self._ringing = self._waiting, [], None
-                counts, ending = self._dropped.snapshot(), self._closing
+                calls, self._waiting = self._waiting, []
+                counts = self._dropped.snapshot()
+                self._asleep = idle = not calls and counts is None
+                if idle and self._closing:
+                    return
+            if idle:
+                self._bell.get()
+                continue
             error = self._commit(calls) if calls else None
             if counts is not None:
                 self._dropped.save(counts)
             _answer(calls, error)
-            if not calls and counts is None:
-                if ending:
-                    return
-                self._bell.get()
 
     def _commit(self, calls: list[_Call]) -> AuditUnavailable | None:
         try:
