@@ -1,7 +1,8 @@
 """Load made inside the server's own process, at its HTTP parser: what one core does when nobody shares it.
 
-32 connections without sockets; each sends its next request when it has its reply. `python -m bench.inside KIND SECONDS`
-waits for a line on standard input, so that several processes start together, and prints requests a second.
+32 connections without sockets; each sends its next request when it has its reply. `python -m bench.inside KIND SECONDS
+CORE` keeps to that core, waits for a line on standard input, so that several processes start together, and prints
+requests a second.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from bench import cores
 from bench.echo import Echo
 from bench.load import CONNECTIONS, prepared, whole
 from bench.serving import plane_on
@@ -138,4 +140,5 @@ async def _measure(kind: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    cores.keep(0, int(sys.argv[3]))
     listen.run(lambda: _measure(sys.argv[1], float(sys.argv[2])))
