@@ -23,9 +23,9 @@ from tsp.secret_file import FileSecrets
 VENDOR = "sandbox"
 RENEW_SECONDS = 2  # a withdrawn key shows within seconds; real tenants have 30 to 300
 _SHIP_SECONDS = 0.5
-_PAUSE = 0.005
-_AT_ONCE = 100  # events, about a tenth of a millisecond; of a flood an eighth, or it would win
-_PIECE = 500
+_PAUSE = 0.05
+_AT_ONCE = 1000  # events; of a flood an eighth, or it would win
+_PIECE = 200  # between two of them the spool and the interpreter are free
 
 
 def key_file(state: Path, tenant: str) -> Path:

@@ -57,6 +57,7 @@ class SpoolTrail:
         self._waiting: list[_Call] = []
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._asleep = False  # the writer has nothing to do, and waits for the bell
+        self._ringing: asyncio.AbstractEventLoop | None = None  # the loop that is about to ring it
         self._closing = False
         self._writer = threading.Thread(target=self._write_all, name="audit-spool", daemon=True)
         self._writer.start()
@@ -169,14 +170,21 @@ class SpoolTrail:
         return bool(frames)
 
     def _hand(self, call: _Call) -> None:
-        """To the writer. With the lock, as `_wake`."""
+        """To the writer, which is woken once for all that this turn of the loop brings: waking it is what costs."""
         self._waiting.append(call)
-        self._wake()
+        loop = asyncio.get_running_loop()
+        if self._asleep and self._ringing is not loop:
+            self._ringing = loop
+            loop.call_soon(self._ring)
+
+    def _ring(self) -> None:
+        with self._lock:
+            self._wake()
 
     def _wake(self) -> None:
-        """Once a sleep, since it costs more than an event; a writer at work looks again before it sleeps."""
+        """Once a sleep: a writer at work looks again before it sleeps. With the lock."""
         if self._asleep:
-            self._asleep = False
+            self._asleep, self._ringing = False, None
             self._bell.put(None)
 
     def _tell_dropped(self) -> None:
@@ -186,7 +194,8 @@ class SpoolTrail:
             if not self._closing and self._room.has(event.tenant, len(body)):
                 self._room.take(event.tenant, len(body))
                 self._dropped.take(event)
-                self._hand(_Call(None, [(event.tenant, body)], [event], False))
+                self._waiting.append(_Call(None, [(event.tenant, body)], [event], False))
+                self._wake()
 
     def _write_all(self) -> None:
         while True:
