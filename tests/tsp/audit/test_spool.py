@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,6 @@ from tsp.audit.aside import Aside
 from tsp.audit.segments import Segment
 from tsp.audit.spool import SpoolTrail
 from tsp.contract import events
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Iterator[SpoolTrail]:
-    trail = SpoolTrail(tmp_path)
-    yield trail
-    trail.close()
 
 
 async def _ids(trail: SpoolTrail, queue: str) -> list[str]:

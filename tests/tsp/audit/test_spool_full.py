@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,6 @@ from tests.support.people import NORTH, SOUTH, event
 from tsp.audit.segments import Segment
 from tsp.audit.spool import SpoolTrail
 from tsp.contract import events
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Iterator[SpoolTrail]:
-    trail = SpoolTrail(tmp_path)
-    yield trail
-    trail.close()
 
 
 async def _ids(trail: SpoolTrail, queue: str) -> list[str]:
