@@ -18,7 +18,7 @@ from typing import Any, Final
 from django.db.backends.utils import CursorDebugWrapper, CursorWrapper
 from django.db.models.expressions import Col
 
-# As PostgreSQL spells them, without their sizes. tests/encrypted_fields/test_binary.py compares each in both forms.
+# As PostgreSQL spells them, without their sizes. tests/encrypted_fields/matrix/test_binary_rows.py compares each.
 ALIKE: Final = frozenset(
     ("bytea", "uuid", "boolean", "smallint", "integer", "bigint", "numeric", "double precision", "text", "varchar",
      "date", "time", "timestamp with time zone", "interval", "jsonb")

@@ -46,14 +46,18 @@ class _Group:
         columns = {field.attname: Column(field.binding, _as_bytes(block[at])) for at, field in self.positions}
         part = Part(batch, self.binding, using, pks, tenants, columns)
         rows = list(map(Sealed, repeat(part), range(len(block[0]))))
-        whole = [(at, field.attname) for at, field in self.positions if None not in columns[field.attname].stored]
+        whole: list[tuple[int, str]] = []
         for at, field in self.positions:
-            if (at, field.attname) not in whole:
-                stored = columns[field.attname].stored
+            stored = columns[field.attname].stored
+            if None in stored:
                 block[at] = [None if one is None else row for one, row in zip(stored, rows, strict=True)]
-        for number, (at, _) in enumerate(whole):
-            block[at] = [DEFERRED] * len(rows) if number and self.at_once else rows
-        part.along = tuple(name for _, name in whole[1:]) if self.at_once else ()
+            else:
+                block[at] = rows
+                whole.append((at, field.attname))
+        if self.at_once:
+            part.along = tuple(name for _, name in whole[1:])
+            for at, _ in whole[1:]:
+                block[at] = [DEFERRED] * len(rows)
 
     def open(self, block: list[Any]) -> None:
         opened: dict[Any, Sequence[Any]] = {}

@@ -143,7 +143,7 @@ class SealedAttribute(DeferredAttribute):
         if type(value) is Sealed:
             part, index = value.part, value.index
             for name in part.along:
-                data[name] = value
+                data.setdefault(name, value)  # what somebody has set stays
             if index < FIRST or part.by_owner:
                 part.belongs_to(index, instance)
 

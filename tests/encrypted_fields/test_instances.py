@@ -40,6 +40,13 @@ def test_a_row_brings_all_its_values() -> None:
     assert (row.file_number, row.born, row.diagnosis) == (0, BORN, "d0")
 
 
+def test_a_sealed_value_that_is_set_later_changes_no_other() -> None:
+    first, second = Patient.objects.order_by("name")[:2]
+    first.file_number = 99
+    first.born = second.__dict__["born"]
+    assert (first.file_number, first.diagnosis) == (99, "d0")
+
+
 def test_who_makes_the_instance_sees_every_value(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in Django's documentation of from_db(): values that are not there are told from values by DEFERRED."""
 
