@@ -7,7 +7,6 @@ import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -15,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from encrypted_fields.core.errors import AuditUnavailable
-from tsp.audit.connection import pool
+from tsp.audit.connection import Direct, pool
 from tsp.audit.spool import SpoolTrail
 from tsp.contract import events
 from tsp.contract.events import AuditEvent
@@ -23,6 +22,7 @@ from tsp.contract.events import AuditEvent
 _BATCH = 1_000
 _PROBE_SECONDS = 1.0
 _PRODUCER_SECONDS = 7 * 86_400
+_SECONDS = 3.0  # until Redis counts as away
 _log = logging.getLogger("tsp.audit.stream")
 _Addressed = tuple[str, AuditEvent]
 _Line = tuple[str, bytes]  # a queue, and what `events.dump` gives
@@ -60,7 +60,7 @@ class _Call:
 
 def connect(url: str) -> Redis:
     """A client that never repeats a command by itself: a repeated XADD would be a second event."""
-    options = {"socket_timeout": 3.0, "socket_connect_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
+    options = {"socket_timeout": _SECONDS, "socket_connect_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
     return Redis.from_pool(pool(url, **options))
 
 
@@ -83,6 +83,7 @@ class StreamTrail:
 
     def __init__(self, redis: Redis, vendor: str, spool: SpoolTrail) -> None:
         self._redis, self._vendor, self._spool = redis, vendor, spool
+        self._direct = Direct(redis, _SECONDS)
         self._producer = f"cmk:{vendor}:audit-producer:{secrets.token_hex(8)}"
         self._number = 0
         self._uncertain: tuple[int, list[_Line]] | None = None
@@ -144,6 +145,7 @@ class StreamTrail:
     async def close(self) -> None:
         if self._flushing is not None:
             await self._flushing
+        await self._direct.close()
         await self._redis.aclose()
 
     async def _flush(self) -> None:
@@ -197,10 +199,10 @@ class StreamTrail:
         added: list[str | bytes] = []
         for queue, found in lines.items():
             added += (queue, b"\n".join(found))
-        await cast(Any, self._redis.eval(
-            _ADD, 2 + len(keys), self._producer, queues_name(self._vendor), *keys,
+        await self._direct.ask(
+            "EVAL", _ADD, 2 + len(keys), self._producer, queues_name(self._vendor), *keys,
             self._number, _PRODUCER_SECONDS, *added,
-        ))  # fmt: skip
+        )  # fmt: skip
         self._uncertain = None
 
     async def _drain(self) -> None:
@@ -219,7 +221,7 @@ class StreamTrail:
         if self._uncertain is None:
             return
         number, batch = self._uncertain
-        if await cast(Any, self._redis.eval(_ARRIVED, 1, self._producer, number, _PRODUCER_SECONDS)):
+        if await self._direct.ask("EVAL", _ARRIVED, 1, self._producer, number, _PRODUCER_SECONDS):
             for queue in {queue for queue, _ in batch}:
                 arrived = {events.load(data).id for where, data in batch if where == queue}
                 kept = await self._spool.read(queue, 1_000_000)
@@ -228,8 +230,8 @@ class StreamTrail:
 
     async def _check(self) -> None:
         for name, wanted in _DURABLE.items():
-            found = cast(dict[Any, Any], await self._redis.config_get(name))
-            value = next(iter(found.values()), b"")
+            found = await self._direct.ask("CONFIG GET", name)
+            value = next(iter(found.values() if isinstance(found, dict) else found[1:]), b"")
             text = value.decode() if isinstance(value, bytes) else str(value)
             if text != wanted:
                 raise StreamUnsafe(
