@@ -206,7 +206,7 @@ def _answers(
     async def answer(body: bytes, ray: str, caller: Caller) -> bytes:
         caps.check(body, strings)
         request = wire.decode(reader, body)
-        caps.unique(body)
+        caps.unique(body, wire.members(request))
         refusal = door.problem(caller, operation, request)
         if refusal is not None:
             await door.tell(refusal, request, ray)

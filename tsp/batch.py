@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
 from typing import TypeAlias, TypeVar
 
@@ -45,12 +45,3 @@ async def each(
     if later:
         await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
     return taken
-
-
-def singly(names: Iterable[str], at_hand: Callable[[str], _T | None]) -> Iterator[Found[_T]]:
-    """`at_hand` for each name by itself, its error in its place."""
-    for name in names:
-        try:
-            yield at_hand(name)
-        except CmkError as error:
-            yield error.with_traceback(None)

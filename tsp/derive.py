@@ -22,7 +22,8 @@ from encrypted_fields.core.errors import (
 from encrypted_fields.core.memory import wipe
 from tsp import edek, wire
 from tsp.contract import events, secrets
-from tsp.keyring import Held, Keyring
+from tsp.held import Held
+from tsp.keyring import Keyring
 from tsp.one_at_a_time import OneAtATime
 from tsp.ports import Directory, Kms, Tenant
 from tsp.witness import Witness

@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-
-from msgspec import Struct
+from typing import NamedTuple
 
 from encrypted_fields.core.context import KeyContext
-from encrypted_fields.core.errors import CmkError, KmsRefused, KmsUnreachable
+from encrypted_fields.core.errors import CmkError, KmsRefused, KmsUnreachable, KmsUnwrapFailed
 from encrypted_fields.core.memory import erase, wipe
 from encrypted_fields.core.protocol import DEK_BYTES
 from tsp import edek
-from tsp.contract.unshown import Unshown
 from tsp.gate import KmsGate
+from tsp.held import Found, Grip, Held, taken
 from tsp.leases.cache import KeyState, Leases
 from tsp.leases.lease import Lease, Moment
 from tsp.ports import Kms, Tenant
-
-
-class Grip(Struct, eq=False):
-    """What keys in hand have in common: of which configuration they are, and what must still hold at their release."""
-
-    config: int
-    leased: bool
-    state: KeyState
-    generation: int
-    lease: Lease | None
-
-
-class Held(Unshown, eq=False):
-    """A key in hand, not released yet: `dek`, its EDEK if it was made here, and its mark in the audit trail."""
-
-    dek: bytes | bytearray
-    edek: bytes
-    fingerprint: str
-    grip: Grip
 
 
 class Keyring:
@@ -62,8 +42,7 @@ class Keyring:
         state = self._leases.state(tenant.name, kms.config)
         if kms.leasing.enabled:
             return _wrapped(kms, state, await self._leases.for_wrap(tenant, kms), key, place)
-        grip = Grip(kms.config, False, state, state.generation, None)
-        context = _context(tenant, kms, place)
+        grip, context = taken(kms.config, state), _context(tenant, kms, place)
         content = await self.wrap(tenant, kms, key, context, patience)
         return Held(key, edek.serialize(kms.config, content), edek.fingerprint(content), grip)
 
@@ -75,62 +54,62 @@ class Keyring:
         if parsed.elek is not None:
             lease = await self._leases.for_unwrap(tenant, kms, parsed.elek, parsed.digest)
             return _unwrapped(kms, state, lease, parsed, place)
-        grip = Grip(kms.config, False, state, state.generation, None)
-        context = _context(tenant, kms, place)
+        grip, context = taken(kms.config, state), _context(tenant, kms, place)
         key = await self.unwrap(tenant, kms, parsed.content, context, patience)
         return Held(key, b"", edek.fingerprint(parsed.content), grip)
 
-    def made(self, tenant: Tenant, kms: Kms, now: Moment, dek: bytes | bytearray | None = None) -> Held | None:
-        """What `make` gives, at once if its lease is in hand; None if somebody must be asked first."""
-        if not kms.leasing.enabled:
-            return None
-        state = self._leases.state(tenant.name, kms.config)
-        lease = self._leases.to_wrap(state, kms, now)
-        return None if lease is None else _wrapped(kms, state, lease, dek or os.urandom(DEK_BYTES), "")
-
-    def made_many(self, tenant: Tenant, kms: Kms, count: int) -> list[Held]:
-        """`count` new keys the same way; none if somebody must be asked first."""
+    def made(self, tenant: Tenant, kms: Kms, keys: Sequence[bytes | bytearray]) -> list[Held]:
+        """What `make` gives for each of `keys`, at once if their lease is in hand; none if somebody must be asked."""
         if not kms.leasing.enabled:
             return []
         state = self._leases.state(tenant.name, kms.config)
         lease = self._leases.to_wrap(state, kms, self._leases.now())
         if lease is None:
             return []
-        drawn = os.urandom(count * DEK_BYTES)
-        keys = [drawn[at : at + DEK_BYTES] for at in range(0, len(drawn), DEK_BYTES)]
-        erase(drawn)
-        mark, grip = edek.fingerprint, _grip(kms, state, lease)
-        made = lease.wrap_many(keys)
-        return [Held(key, wrapped, mark(content), grip) for key, (wrapped, content) in zip(keys, made, strict=True)]
+        mark, grip, wrapped = edek.fingerprint, taken(kms.config, state, lease), lease.wrap_many(keys)
+        return [Held(key, whole, mark(content), grip) for key, (whole, content) in zip(keys, wrapped, strict=True)]
 
-    def opened(self, tenant: Tenant, kms: Kms, parsed: edek.Edek, now: Moment) -> Held | None:
-        """What `open` gives, the same way."""
+    def opened(self, tenant: Tenant, edeks: Sequence[bytes | CmkError]) -> list[Found]:
+        """What `open` gives for each of `edeks`, the same way; what is an error already stays one.
+
+        EDEKs of one leased key are the same but for their contents: one look-up, and one call for all of them.
+        """
+        found: list[Found] = [None] * len(edeks)
+        now, groups, known = self._leases.now(), list[_Group](), dict[bytes, _Group]()
+        for at, data in enumerate(edeks):
+            if isinstance(data, CmkError):
+                found[at] = data
+                continue
+            frame, content = edek.split(data)
+            group = known.get(frame)
+            if group is None:
+                try:
+                    parsed = edek.parse(data, tenant.name)
+                    group = self._group(tenant, tenant.kms_for(parsed.config), parsed, now)
+                except CmkError as error:
+                    found[at] = error.with_traceback(None)
+                    continue
+                if group is None:
+                    continue
+                content = parsed.content
+                groups.append(group)
+                if frame:
+                    known[frame] = group
+            group.places.append(at)
+            group.contents.append(content)
+        mark = edek.fingerprint
+        for group in groups:
+            keys, grip = group.lease.unwrap_many(group.contents), group.grip
+            for at, key, content in zip(group.places, keys, group.contents, strict=True):
+                found[at] = KmsUnwrapFailed() if key is None else Held(key, b"", mark(content), grip)
+        return found
+
+    def _group(self, tenant: Tenant, kms: Kms, parsed: edek.Edek, now: Moment) -> _Group | None:
         if parsed.elek is None:
             return None
         state = self._leases.state(tenant.name, kms.config)
         lease = self._leases.to_unwrap(state, parsed.digest, now)
-        return None if lease is None else _unwrapped(kms, state, lease, parsed, "")
-
-    def opening(self, tenant: Tenant, now: Moment) -> Callable[[bytes], Held | None]:
-        """`opened` for many EDEKs of one moment: each leased key is looked up once."""
-        known: dict[bytes, tuple[Callable[[bytes], bytes], Grip]] = {}
-        mark = edek.fingerprint
-
-        def opened(data: bytes) -> Held | None:
-            frame, content = edek.split(data)
-            found = known.get(frame)
-            if found is not None:
-                return Held(found[0](content), b"", mark(content), found[1])
-            parsed = edek.parse(data, tenant.name)
-            held = self.opened(tenant, tenant.kms_for(parsed.config), parsed, now)
-            if frame and held is not None and held.grip.lease is not None:
-                known[frame] = held.grip.lease.unwrapping(), held.grip
-            return held
-
-        return opened
-
-    def now(self) -> Moment:
-        return self._leases.now()
+        return None if lease is None else _Group(lease, taken(kms.config, state, lease), [], [])
 
     def release(self, grip: Grip, now: Moment | None = None) -> None:
         """The last look before a key leaves: KmsRefused if the tenant said no since it was taken in hand (R-5)."""
@@ -141,7 +120,7 @@ class Keyring:
 
     def releasing(self) -> Callable[[Grip], CmkError | None]:
         """`release` for many keys of one moment, each grip looked at once: what keeps its keys back, or None."""
-        now = self.now()
+        now = self._leases.now()
         looked: dict[Grip, CmkError | None] = {}
 
         def refusal(grip: Grip) -> CmkError | None:
@@ -195,18 +174,32 @@ class Keyring:
         return found
 
 
+def new_keys(count: int) -> list[bytes]:
+    """`count` new data keys, asked of the kernel at once: each call lets other threads take the interpreter, and
+    getting it back costs more than all the rest of a wrap."""
+    drawn = os.urandom(count * DEK_BYTES)
+    keys = [drawn[at : at + DEK_BYTES] for at in range(0, len(drawn), DEK_BYTES)]
+    erase(drawn)
+    return keys
+
+
+class _Group(NamedTuple):
+    """Contents to be opened under one lease, and where in the request they stand."""
+
+    lease: Lease
+    grip: Grip
+    places: list[int]
+    contents: list[bytes]
+
+
 def _wrapped(kms: Kms, state: KeyState, lease: Lease, key: bytes | bytearray, place: str) -> Held:
     wrapped, content = lease.wrap(key, place)
-    return Held(key, wrapped, edek.fingerprint(content), _grip(kms, state, lease))
+    return Held(key, wrapped, edek.fingerprint(content), taken(kms.config, state, lease))
 
 
 def _unwrapped(kms: Kms, state: KeyState, lease: Lease, parsed: edek.Edek, place: str) -> Held:
     key, mark = lease.unwrap(parsed.content, place), edek.fingerprint(parsed.content)
-    return Held(key, b"", mark, _grip(kms, state, lease))
-
-
-def _grip(kms: Kms, state: KeyState, lease: Lease) -> Grip:
-    return Grip(kms.config, True, state, state.generation, lease)
+    return Held(key, b"", mark, taken(kms.config, state, lease))
 
 
 def _context(tenant: Tenant, kms: Kms, place: str) -> KeyContext:

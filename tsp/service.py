@@ -13,8 +13,8 @@ from encrypted_fields.core.errors import AuditUnavailable, CmkError
 from encrypted_fields.core.memory import wipe
 from tsp import batch, edek, wire
 from tsp.contract import events
-from tsp.keyring import Held, Keyring
-from tsp.leases.lease import Moment
+from tsp.held import Found, Held
+from tsp.keyring import Keyring, new_keys
 from tsp.ports import Directory, Tenant
 from tsp.turn import Ask, Turn
 from tsp.witness import Witness
@@ -30,19 +30,16 @@ class Service:
         self._directory = directory
         self._keyring = keyring
         self._witness = witness
-        self._turn = Turn(witness, keyring.now)
+        self._turn = Turn(witness, keyring)
 
     async def wrap(self, request: wire.Request, ray: str) -> wire.WrapReply:
         """A new key under the tenant's primary configuration."""
         tenant = self._directory.tenant(request.tenant_id)
 
-        def made(now: Moment) -> Held | None:
-            return self._keyring.made(tenant, tenant.primary(), now)
-
         async def make() -> Held:
             return await self._keyring.make(tenant, tenant.primary())
 
-        held = await self._take(Ask(tenant, request, ray, events.WRAP, made), make)
+        held = await self._take(Ask(tenant, request, ray, events.WRAP), make)
         return wire.WrapReply(bytes(held.dek), held.edek)
 
     async def unwrap(self, request: wire.Unwrap, ray: str) -> wire.DekReply:
@@ -50,13 +47,10 @@ class Service:
         data = wire.edek(request.encrypted_document_key)
         tenant = self._directory.tenant(request.tenant_id)
 
-        def opened(now: Moment) -> Held | None:
-            return self._opened(tenant, data, now)
-
         async def take() -> Held:
             return await self._open(tenant, data)
 
-        held = await self._take(Ask(tenant, request, ray, events.UNWRAP, opened), take)
+        held = await self._take(Ask(tenant, request, ray, events.UNWRAP, data), take)
         return wire.DekReply(bytes(held.dek))
 
     async def rekey(self, request: wire.Rekey, ray: str) -> wire.WrapReply:
@@ -89,7 +83,7 @@ class Service:
             await self._refuse(tenant, request, ray, events.WRAP, error)
 
         def made(names: list[str]) -> Sequence[Held | None]:
-            return self._keyring.made_many(tenant, kms, len(names)) or [None] * len(names)
+            return self._keyring.made(tenant, kms, new_keys(len(names))) or [None] * len(names)
 
         async def make(_: str) -> Held:
             return await self._keyring.make(tenant, kms, patience=batch.PATIENCE)
@@ -102,9 +96,8 @@ class Service:
         tenant = self._directory.tenant(request.tenant_id)
         edeks = request.by_id()
 
-        def opened(names: list[str]) -> Iterator[batch.Found[Held]]:
-            open_one = self._keyring.opening(tenant, self._keyring.now())
-            return batch.singly(names, lambda name: open_one(wire.edek(edeks[name])))
+        def opened(names: list[str]) -> list[Found]:
+            return self._keyring.opened(tenant, wire.edeks([edeks[name] for name in names]))
 
         async def take(name: str) -> Held:
             return await self._open(tenant, wire.edek(edeks[name]), batch.PATIENCE)
@@ -121,20 +114,22 @@ class Service:
         except CmkError as error:
             await self._refuse(tenant, request, ray, events.REKEY, error)
 
-        def moved(name: str, now: Moment) -> Moved | None:
-            old = self._opened(tenant, wire.edek(edeks[name]), now)
-            new = None if old is None else self._keyring.made(target, kms, now, old.dek)
-            return None if old is None or new is None else (old, new)
-
-        def at_hand(names: list[str]) -> Iterator[batch.Found[Moved]]:
-            now = self._keyring.now()
-            return batch.singly(names, lambda name: moved(name, now))
+        def moved(names: list[str]) -> Iterator[batch.Found[Moved]]:
+            found = self._keyring.opened(tenant, wire.edeks([edeks[name] for name in names]))
+            held = [one for one in found if isinstance(one, Held)]
+            made = iter(self._keyring.made(target, kms, [one.dek for one in held]))
+            for old in found:
+                if isinstance(old, Held):
+                    new = next(made, None)
+                    yield None if new is None else (old, new)
+                else:
+                    yield old
 
         async def move(name: str) -> Moved:
             old = await self._open(tenant, wire.edek(edeks[name]), batch.PATIENCE)
             return old, await self._keyring.make(target, kms, old.dek, batch.PATIENCE)
 
-        taken = await batch.each(edeks, at_hand, move)
+        taken = await batch.each(edeks, moved, move)
         try:
             return await self._moved(tenant, target, request, ray, taken)
         finally:
@@ -161,26 +156,17 @@ class Service:
         parsed = edek.parse(data, tenant.name)
         return await self._keyring.open(tenant, tenant.kms_for(parsed.config), parsed, patience)
 
-    def _opened(self, tenant: Tenant, data: bytes, now: Moment) -> Held | None:
-        parsed = edek.parse(data, tenant.name)
-        return self._keyring.opened(tenant, tenant.kms_for(parsed.config), parsed, now)
-
     async def _take(self, ask: Ask, take: Callable[[], Awaitable[Held]]) -> Held:
         """A key at hand, or what `take` gives. Durable first, then one more look, then the key may go."""
         tenant, request, ray, action, _ = ask
         try:
-            held = await self._turn.take(ask)  # its event is durable, too
-            late = None if held is not None else await take()
+            held = await self._turn.take(ask)
+            if held is None:
+                held = await take()
+                await self._witness.record([self._witness.used(tenant, request, ray, action, held)])
+                self._keyring.release(held.grip)
         except AuditUnavailable:
             raise
-        except CmkError as error:
-            await self._refuse(tenant, request, ray, action, error)
-        if late is not None:
-            held = late
-            await self._witness.record([self._witness.used(tenant, request, ray, action, held)])
-        assert held is not None
-        try:
-            self._keyring.release(held.grip)
         except CmkError as error:
             await self._refuse(tenant, request, ray, action, error)
         return held

@@ -8,43 +8,46 @@ arrived is read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from encrypted_fields.core.errors import AuditUnavailable
+from encrypted_fields.core.errors import AuditUnavailable, CmkError
 from tsp import wire
 from tsp.contract import events
 from tsp.contract.events import AuditEvent
-from tsp.keyring import Held
-from tsp.leases.lease import Moment
+from tsp.held import Found, Grip, Held
+from tsp.keyring import Keyring, new_keys
 from tsp.ports import Tenant
 from tsp.witness import Witness
 
 
 class Ask(NamedTuple):
-    """One request: `at_hand` gives its key at that moment, None if a key service must be asked first, or raises."""
+    """One request for the key in `edek`, or for a new one if that is None."""
 
     tenant: Tenant
     request: wire.Request
     ray: str
     action: str
-    at_hand: Callable[[Moment], Held | None]
+    edek: bytes | None = None
 
 
 _Taken = tuple["asyncio.Future[Held | None]", Ask, Held]
 
 
 class Turn:
-    """`take` returns a key whose event is durable."""
+    """`take` returns a key whose event is durable, and that may go."""
 
-    def __init__(self, witness: Witness, now: Callable[[], Moment]) -> None:
+    def __init__(self, witness: Witness, keyring: Keyring) -> None:
         self._witness = witness
-        self._now = now
+        self._keyring = keyring
         self._asked: list[tuple[asyncio.Future[Held | None], Ask]] = []
         self._ending: set[asyncio.Task[None]] = set()
 
     def take(self, ask: Ask) -> asyncio.Future[Held | None]:
-        """What `ask.at_hand` gives or raises. AuditUnavailable if there is a key, and its event cannot be kept."""
+        """The key, or None if a key service must be asked first; or why there is none.
+
+        AuditUnavailable if its event cannot be kept, KmsRefused or KmsUnreachable if it may not go any more.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Held | None] = loop.create_future()
         if not self._asked:
@@ -55,21 +58,16 @@ class Turn:
         return future
 
     async def _end(self) -> None:
-        asked, self._asked = self._asked, []
+        asked = [(future, ask) for future, ask in self._asked if not future.done()]  # the others' callers are gone
+        self._asked = []
         taken: list[_Taken] = []
-        now = self._now()
-        for future, ask in asked:
-            if future.done():  # whoever asked is gone
-                continue
-            try:
-                held = ask.at_hand(now)
-            except Exception as error:
-                future.set_exception(error)
-                continue
-            if held is None:
+        for (future, ask), held in zip(asked, self._at_hand([ask for _, ask in asked]), strict=True):
+            if isinstance(held, Held):
+                taken.append((future, ask, held))
+            elif held is None:
                 future.set_result(None)
             else:
-                taken.append((future, ask, held))
+                future.set_exception(held)
         if taken:
             used, stamps = self._witness.used, events.stamps(len(taken))
             made = [
@@ -77,6 +75,26 @@ class Turn:
                 for (_, ask, held), stamp in zip(taken, stamps, strict=True)
             ]
             await self._record(taken, made)
+
+    def _at_hand(self, asks: Sequence[Ask]) -> list[Held | Exception | None]:
+        """What the tenants' leases give: the new keys of each tenant together, and those to be opened."""
+        groups: dict[tuple[Tenant, bool], list[int]] = {}
+        for at, ask in enumerate(asks):
+            groups.setdefault((ask.tenant, ask.edek is None), []).append(at)
+        found: list[Held | Exception | None] = [None] * len(asks)
+        for (tenant, new), places in groups.items():
+            try:
+                if new:
+                    held: Sequence[Found] = self._keyring.made(tenant, tenant.primary(), new_keys(len(places)))
+                else:
+                    held = self._keyring.opened(tenant, [asks[at].edek or b"" for at in places])
+            except Exception as error:
+                for at in places:
+                    found[at] = error
+            else:
+                for at, one in zip(places, held, strict=False):  # no keys at all: somebody must be asked
+                    found[at] = one
+        return found
 
     async def _record(self, taken: Sequence[_Taken], made: Sequence[AuditEvent]) -> None:
         try:
@@ -91,8 +109,21 @@ class Turn:
             for future, _, _ in taken:
                 _fail(future, error)
             raise
+        self._release(taken)
+
+    def _release(self, taken: Sequence[_Taken]) -> None:
+        """One more look, now that the events are durable, and the keys may go."""
+        good: set[Grip] = set()
         for future, _, held in taken:
-            if not future.done():
+            if future.done():
+                continue
+            try:
+                if held.grip not in good:
+                    self._keyring.release(held.grip)
+                    good.add(held.grip)
+            except CmkError as error:
+                future.set_exception(error)
+            else:
                 future.set_result(held)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import astuple
 
 from encrypted_fields.core.errors import CmkError, InvalidRequest
 from encrypted_fields.core.protocol import MAX_EDEK
@@ -167,6 +168,16 @@ def decode(reader: msgspec.json.Decoder[Body], body: bytes | bytearray) -> Body:
     raise InvalidRequest(problem)  # outside the except block: the parser's own text may quote the body
 
 
+def members(request: Request) -> int:
+    """How many members the body must have had at least; not counted are those that were null or are deeper inside."""
+    own, icl = astuple(request), astuple(request.icl_fields)
+    count = len(own) - own.count(None) + len(icl) - icl.count(None)
+    for one in own:
+        if type(one) is dict:
+            count += len(one)
+    return count
+
+
 def edek(text: str) -> bytes:
     """The bytes of an EDEK in a request. InvalidRequest unless it is padded standard base64 of 1 to 4,096 bytes."""
     if 0 < len(text) <= _MAX_BASE64:
@@ -177,6 +188,17 @@ def edek(text: str) -> bytes:
         if 0 < len(data) <= MAX_EDEK:
             return data
     raise InvalidRequest(f"an encrypted document key must be standard base64, with padding, of 1 to {MAX_EDEK} bytes")
+
+
+def edeks(texts: Iterable[str]) -> list[bytes | CmkError]:
+    """`edek` of each of `texts`, its error in its place."""
+    found = list[bytes | CmkError]()
+    for text in texts:
+        try:
+            found.append(edek(text))
+        except InvalidRequest as error:
+            found.append(error.with_traceback(None))
+    return found
 
 
 def failure(error: CmkError) -> ErrorReply:

@@ -9,7 +9,7 @@ from tsp import wire
 from tsp.contract import events
 from tsp.contract.events import AuditEvent
 from tsp.edek import Edek, fingerprint
-from tsp.keyring import Grip, Held
+from tsp.held import Grip, Held
 from tsp.ports import Tenant, Trail
 
 _NO = (KmsRefused, KmsAccountIssue, KmsConfigDisabled, NoPrimaryKms)  # the tenant, or what it configured, said no

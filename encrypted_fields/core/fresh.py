@@ -23,13 +23,13 @@ _pool = _Pool()
 
 
 def fresh(length: int) -> bytes:
-    """`length` bytes, at most 64, that nobody was given before."""
-    if not 0 < length <= 64:
-        raise ValueError("ids and salts are 1 to 64 bytes long")
+    """`length` bytes that nobody was given before."""
+    if length < 0:
+        raise ValueError("ids and salts are no shorter than nothing")
     at = _pool.at
     end = at + length
     if end > len(_pool.block):
-        _pool.block, at, end = os.urandom(_BLOCK), 0, length
+        _pool.block, at, end = os.urandom(max(_BLOCK, length)), 0, length
     _pool.at = end
     return _pool.block[at:end]
 

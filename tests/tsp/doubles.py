@@ -107,7 +107,7 @@ class FaultyKms(KmsAdapter):
             raise once or self.failure  # type: ignore[misc]
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeKms:
     config: int
     adapter: FaultyKms = field(default_factory=FaultyKms)
@@ -115,7 +115,7 @@ class FakeKms:
     version: int = 1
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeTenant:
     name: str
     kms: list[FakeKms]

@@ -6,7 +6,7 @@ import pytest
 from msgspec import Struct
 from rich.pretty import pretty_repr
 
-from tsp.keyring import Grip, Held
+from tsp.held import Grip, Held
 from tsp.leases.cache import KeyState
 from tsp.wire import BatchReply, DekReply, DerivedKey, DeriveReply, WrapReply
 

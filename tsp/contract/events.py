@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -134,7 +133,7 @@ def new_id() -> str:
 def stamps(count: int) -> list[tuple[str, str]]:
     """`new_id` and `timestamp` for each of `count` events of one moment."""
     now = time.time_ns() // 1_000_000
-    start, at, noise = f"{now:012x}", timestamp(now / 1000), os.urandom(10 * count).hex()
+    start, at, noise = f"{now:012x}", timestamp(now / 1000), fresh(10 * count).hex()
     return [(start + noise[place : place + 20], at) for place in range(0, 20 * count, 20)]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from hashlib import sha256
 
 from msgspec import Struct
@@ -99,21 +98,20 @@ class Lease:
 
     def wrap(self, dek: bytes | bytearray, place: str = "") -> tuple[bytes, bytes]:
         """(EDEK, its content) for `dek`, or for the tenant secret of `place`. Only right after `usable` said yes."""
-        content = edek.seal_leased(self.lek.view(), self._info(place), dek)
-        return self._head + content + self._tail, content
+        return self.wrap_many([dek], place)[0]
 
-    def wrap_many(self, deks: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    def wrap_many(self, deks: Sequence[bytes | bytearray], place: str = "") -> list[tuple[bytes, bytes]]:
         """`wrap` for each of `deks`."""
         head, tail = self._head, self._tail
-        return [(head + made + tail, made) for made in edek.seal_many(self.lek.view(), self.info, deks)]
+        return [(head + made + tail, made) for made in edek.seal_many(self.lek.view(), self._info(place), deks)]
 
     def unwrap(self, content: bytes, place: str = "") -> bytes:
         """The DEK in `content`; KmsUnwrapFailed if it is not of this lease. Only right after `usable` said yes."""
         return edek.open_leased(self.lek.view(), self._info(place), content)
 
-    def unwrapping(self) -> Callable[[bytes], bytes]:
-        """`unwrap` for the contents of one moment."""
-        return partial(edek.open_leased, self.lek.view(), self.info)
+    def unwrap_many(self, contents: Sequence[bytes]) -> list[bytes | None]:
+        """`unwrap` for each of `contents`, which all are leased ones; None where that fails."""
+        return edek.open_many(self.lek.view(), self.info, contents)
 
     def _info(self, place: str) -> bytes:
         if not place:

@@ -34,8 +34,19 @@ def test_a_forked_child_gets_other_bytes_than_its_parent() -> None:
     os.close(writing)
 
 
-@pytest.mark.parametrize("length", [0, -1, 65, 5_000])
-def test_a_length_that_no_id_has_is_a_mistake(length: int) -> None:
-    fresh(64)
-    with pytest.raises(ValueError, match="1 to 64"):
-        fresh(length)
+@pytest.mark.parametrize("length", [0, 1, 4_095, 4_096, 4_097, 20_000])
+def test_bytes_for_many_come_at_once_and_only_once(length: int) -> None:
+    """The ids or salts of a whole batch, within a block, over its end, and longer than one."""
+    before, made, after = fresh(40), fresh(length), fresh(40)
+    assert len(made) == length
+    parts = [made[at : at + 8] for at in range(0, length - 7, 8)]
+    assert len(set(parts)) == len(parts)
+    assert before != after
+    assert before not in made
+    assert after not in made
+
+
+def test_a_length_below_nothing_is_a_mistake() -> None:
+    """It would take the place back to bytes that somebody has."""
+    with pytest.raises(ValueError, match="shorter"):
+        fresh(-1)

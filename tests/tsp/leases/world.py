@@ -37,7 +37,7 @@ from tsp.witness import Witness
 SLACK = 0.002  # float arithmetic, and the milliseconds of a proof
 
 
-@dataclass
+@dataclass(eq=False)
 class ActiveKey:
     """A `tsp.ports.Kms`."""
 
