@@ -77,7 +77,7 @@ def _half(proxies: dict[str, str], floor: str, folder: Path, quick: bool) -> Tab
         alone = paced.disk(folder / kind, 300, 2.0 if quick else 5.0, reserved=kind == "reserved")
         rows += [
             (f"this disk, {kind} file, {name} percentile", found, found / 5.0)
-            for name, found in zip(("50th", "99th"), alone, strict=False)
+            for name, found in zip(("50th", "99th", "99.9th"), alone, strict=True)
         ]
     for name, url in proxies.items():
         route = f"{url}/api/1/document/wrap"

@@ -22,10 +22,10 @@ from tsp.secret_file import FileSecrets
 
 VENDOR = "sandbox"
 RENEW_SECONDS = 2  # a withdrawn key shows within seconds; real tenants have 30 to 300
-_SHIP_SECONDS = 0.5
-_PAUSE = 0.05
-_AT_ONCE = 1000  # events; of a flood an eighth, or it would win
-_PIECE = 200  # between two of them the spool and the interpreter are free
+_SHIP_SECONDS = 0.05
+_PAUSE = 0.02
+_AT_ONCE = 100  # events, little by little: requests meet each slice on its way; of a flood an eighth, or it would win
+_PIECE = 100  # between two of them the spool and the interpreter are free
 
 
 def key_file(state: Path, tenant: str) -> Path:
