@@ -45,20 +45,23 @@ class ApiKeys:
     def __init__(self, key: str, second: str = "", scoped: Scoped | None = None) -> None:
         if not key:
             raise ValueError("TSP_API_KEY is empty: without it everybody could ask for keys")
-        self._first = _digest(key.encode())
-        self._second = _digest(second.encode()) if second else os.urandom(32)
+        self._first = _digest(_PREFIX + key.encode())
+        self._second = _digest(_PREFIX + second.encode()) if second else os.urandom(32)
         self._scoped = scoped
 
     def check(self, header: bytes | None) -> Caller:
         """Whose key it is. Unauthorized unless `header` is exactly `cmk `, in this case, and an accepted key."""
-        given = header or b""
-        shaped = given.startswith(_PREFIX) and len(given) <= _LONGEST
-        found = _digest(given[len(_PREFIX) :] if shaped else b"")
-        first, second = hmac.compare_digest(found, self._first), hmac.compare_digest(found, self._second)
-        caller = self._scoped.find(found) if self._scoped is not None else None
-        if not (first | second | (caller is not None)) & shaped:
+        if header is None or len(header) > _LONGEST:
             raise Unauthorized
-        return FIRST if first else SECOND if second else caller or FIRST
+        found = _digest(header)
+        first, second = hmac.compare_digest(found, self._first), hmac.compare_digest(found, self._second)
+        if first | second:
+            return FIRST if first else SECOND
+        if self._scoped is not None and header.startswith(_PREFIX):
+            caller = self._scoped.find(_digest(header[len(_PREFIX) :]))
+            if caller is not None:
+                return caller
+        raise Unauthorized
 
     def __repr__(self) -> str:
         return "<ApiKeys>"

@@ -158,7 +158,7 @@ class Service:
 
     async def _take(self, ask: Ask, take: Callable[[], Awaitable[Held]]) -> Held:
         """A key at hand, or what `take` gives. Durable first, then one more look, then the key may go."""
-        tenant, request, ray, action, _ = ask
+        tenant, request, ray, action = ask.tenant, ask.request, ask.ray, ask.action
         try:
             held = await self._turn.take(ask)
             if held is None:

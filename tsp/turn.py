@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from encrypted_fields.core.errors import AuditUnavailable, CmkError
 from tsp import wire
@@ -21,7 +22,7 @@ from tsp.ports import Tenant
 from tsp.witness import Witness
 
 
-class Ask(NamedTuple):
+class Ask(Struct, eq=False):
     """One request for the key in `edek`, or for a new one if that is None."""
 
     tenant: Tenant
