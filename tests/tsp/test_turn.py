@@ -64,7 +64,7 @@ async def test_a_tenant_without_room_in_the_trail_keeps_no_other_tenants_key_bac
 
 
 async def test_a_refusal_while_the_events_are_written_keeps_every_key_of_the_turn_back(leased: World) -> None:
-    """R-5: the last look is each request's own."""
+    """R-5: the last look comes after the events, and a grip that is lost keeps all of its keys back."""
     await _at_once(leased, [("wrap", request("a"))])
     lease = next(lease for _, lease in leased.plane.leases.all())
     leased.trail.then = lambda: lease.lek.wipe()
