@@ -32,13 +32,16 @@ def tables(quick: bool) -> list[Table]:
         spool = stack.enter_context(sandbox("a", leased=True))
         redis = Redis()
         stack.callback(redis.stop)
-        stream = stack.enter_context(_process([sys.executable, "-m", "bench.serving", redis.url], folder / "stream"))
+        serving = [sys.executable, "-m", "bench.serving"]
+        stream = stack.enter_context(_process([*serving, redis.url], folder / "stream"))
+        durable = stack.enter_context(_process(serving, folder / "durable"))
         wrapped = _post(spool.url, "wrap", body())
         floor = stack.enter_context(_process([sys.executable, "-m", "bench.echo", str(len(wrapped))], folder / "echo"))
         view = stack.enter_context(_gunicorn(folder / "drf"))
         proxies = {"spool": spool.url, "Redis": stream}
+        alike = {"spool": durable, "spool and shipping": spool.url, "Redis": stream}
         found = [
-            _single(proxies, floor, view, wrapped, rounds, seconds),
+            _single(alike, floor, view, wrapped, rounds, seconds),
             _half(proxies, floor, folder, quick),
             _batches(spool.url, spool.process.pid, rounds, seconds),
         ]
@@ -59,8 +62,8 @@ def _single(proxies: dict[str, str], floor: str, view: str, wrapped: bytes, roun
     table = compare(title, "requests/s", runs, rounds, more_is_better=True)
     table.notes += [
         f"load by {load.tool()}, which shares the cores with the server and Redis",
-        "spool: the sandbox, which also ships its events to a file",
-        "Redis: appendonly, appendfsync always; its events wait for a worker, which here is none",
+        "spool, Redis: its events wait for a shipper, which here is none; Redis with appendonly, appendfsync always",
+        "spool and shipping: the sandbox, which writes its events to another file as it goes",
         f"the DRF view: gunicorn, one process, {drf.THREADS} threads; ships nothing",
     ]
     return table

@@ -38,12 +38,14 @@ def plane_on(trail: Trail, state: Path) -> Plane:
 
 
 async def _serve(url: str, state: Path) -> None:
-    spool = SpoolTrail(state / "audit")
-    trail = StreamTrail(connect(url), VENDOR, spool)
-    await trail.start()
-    if not trail.up:
-        raise RuntimeError("there is no Redis to measure with")
-    plane = plane_on(trail, state)
+    """With the trail in the Redis at `url`, or in the spool for "". Nothing is shipped, so the spool takes it all."""
+    spool = SpoolTrail(state / "audit", max_events=2**40, max_bytes=2**50)
+    stream = StreamTrail(connect(url), VENDOR, spool) if url else None
+    if stream is not None:
+        await stream.start()
+        if not stream.up:
+            raise RuntimeError("there is no Redis to measure with")
+    plane = plane_on(stream or spool, state)
     listener = listen.Listener(plane.app, "127.0.0.1", 0)
     renewing = asyncio.create_task(plane.renewal.run())
     await listener.start()
@@ -52,11 +54,12 @@ async def _serve(url: str, state: Path) -> None:
     await listen.stopped()
     await listener.stop()
     renewing.cancel()
-    await trail.close()
+    if stream is not None:
+        await stream.close()
     spool.close()
     plane.close()
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        listen.run(lambda: _serve(sys.argv[1], Path(folder)))
+        listen.run(lambda: _serve("".join(sys.argv[1:]), Path(folder)))
