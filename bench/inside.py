@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
@@ -110,7 +111,7 @@ class Inside:
 
 def primitives(seconds: float) -> float:
     """Keys in a second of processor: HKDF and AES-GCM of one leased wrap alone, which no proxy can do without."""
-    lek, info, dek = bytes(32), edek.lease_info("vendor", "a", 1, bytes(32)), bytes(32)
+    lek, info, dek = bytes(32), edek.lease_info("vendor", "a", 1, bytes(32)), os.urandom(32)
     count, began = 0, time.process_time()
     while (used := time.process_time() - began) < seconds:
         edek.seal_many(lek, info, [dek] * BATCH)

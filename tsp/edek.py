@@ -38,6 +38,7 @@ _CONTENT = 5  # where a leased content starts: behind a tag, a length of two byt
 _LEASED_START, _LEASED_END = bytes((1 << 3 | 2, _LEASED_SIZE)) + _LEASED, _CONTENT + _LEASED_SIZE
 _NO_CONTENT = _LEASED + bytes(_LEASED_SIZE - len(_LEASED))
 _SHA256 = SHA256()
+_ZEROS = bytes(DEK_BYTES)
 _COMMITS, _DERIVED = _KEY + _NONCE, _KEY + _NONCE + _COMMIT  # in what is derived: key, nonce, commitment
 _SALTED, _SALTED_END, _SEALED = len(_LEASED), len(_LEASED) + _SALT, len(_LEASED) + _SALT + _COMMIT
 
@@ -148,7 +149,12 @@ def seal_leased(lek: Key, info: bytes, dek: Key) -> bytes:
 
 
 def seal_many(lek: Key, info: bytes, deks: Sequence[Key]) -> list[bytes]:
-    """`seal_leased` for each of `deks`; each step for all of them, so that its code stays in the processor's cache."""
+    """`seal_leased` for each of `deks`; each step for all of them, so that its code stays in the processor's cache.
+
+    ValueError for zeros: that is no key, but one that was wiped.
+    """
+    if _ZEROS in deks:
+        raise ValueError("a key of zeros is none: it was wiped before it was wrapped")
     drawn = fresh(_SALT * len(deks))
     salts = [drawn[at : at + _SALT] for at in range(0, len(drawn), _SALT)]
     derived = [HKDF(_SHA256, _DERIVED, salt, info).derive(lek) for salt in salts]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from encrypted_fields.core.context import KeyContext
 from encrypted_fields.core.errors import CmkError, KmsRefused, KmsUnreachable, KmsUnwrapFailed
-from encrypted_fields.core.memory import erase, wipe
+from encrypted_fields.core.memory import wipe
 from encrypted_fields.core.protocol import DEK_BYTES
 from tsp import edek
 from tsp.gate import KmsGate
@@ -176,11 +176,12 @@ class Keyring:
 
 def new_keys(count: int) -> list[bytes]:
     """`count` new data keys, asked of the kernel at once: each call lets other threads take the interpreter, and
-    getting it back costs more than all the rest of a wrap."""
+    getting it back costs more than all the rest of a wrap.
+
+    What was drawn is not zeroed afterwards: a slice of all of it is the very same object, so a key alone would be.
+    """
     drawn = os.urandom(count * DEK_BYTES)
-    keys = [drawn[at : at + DEK_BYTES] for at in range(0, len(drawn), DEK_BYTES)]
-    erase(drawn)
-    return keys
+    return [drawn[at : at + DEK_BYTES] for at in range(0, len(drawn), DEK_BYTES)]
 
 
 class _Group(NamedTuple):

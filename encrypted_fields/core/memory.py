@@ -103,8 +103,8 @@ def erase(data: bytes) -> None:
     """Zero an immutable `bytes` that holds a key and that the caller got as its own, as from an SDK; then forget it.
 
     Python would free it as it is, and the key would stay in the heap until something else happens to be put there.
-    Its value changes for whoever else still holds it. Only on CPython, which keeps the bytes behind a fixed header;
-    elsewhere nothing happens.
+    Its value changes for whoever else still holds it, and a slice of all of it, or `bytes` of it, is the same object.
+    Only on CPython, which keeps the bytes behind a fixed header; elsewhere nothing happens.
     """
     if _HEADER and len(data) > 1:  # shorter ones are shared by the whole interpreter
         ctypes.memset(id(data) + _HEADER, 0, len(data))

@@ -149,8 +149,11 @@ def report_body(metadata: Metadata, uses: Mapping[bytes, Uses]) -> dict[str, Any
 
 
 def wrapped(reply: object) -> WrappedKey:
-    """The reply of wrap and rekey. BadReply when it is anything else."""
-    return WrappedKey(dek(reply), edek(reply))
+    """The reply of wrap and rekey. BadReply when it is anything else, or a key of zeros: nothing is sealed with one."""
+    key = dek(reply)
+    if not any(key):
+        raise BadReply
+    return WrappedKey(key, edek(reply))
 
 
 def edek(reply: object) -> bytes:

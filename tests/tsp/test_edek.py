@@ -16,6 +16,7 @@ from encrypted_fields.core.errors import InvalidEdek, KmsConfigDisabled, KmsErro
 from tsp import edek
 
 CONTEXT = KeyContext("acme", "a", 11, "dek")
+DEK = bytes(range(32))
 LEK_CONTEXT = KeyContext("acme", "a", 11, "lek")
 configs = st.integers(1, 2**31 - 1)
 blobs = st.binary(min_size=1, max_size=300)
@@ -73,7 +74,7 @@ def test_a_direct_edek_reads_as_what_googles_library_reads(config: int, blob: by
 @settings(max_examples=50)
 def test_a_leased_edek_survives_the_rewriting_of_clients(config: int, lek: bytes) -> None:
     """Clients parse it, add the tenant and serialize it anew (wire.md section 6.2)."""
-    data, _ = _leased(lek, bytes(32), config=config)
+    data, _ = _leased(lek, DEK, config=config)
     read = Reference.FromString(data)  # type: ignore[attr-defined]
     assert read.SerializeToString() == data
     assert 0 < read.encryptedDeks[0].leasedKeyId < 2**31
@@ -90,12 +91,22 @@ def test_the_quick_reading_is_the_strict_one(data: st.DataObject) -> None:
     rest = data.draw(
         st.sampled_from([b"", protobuf.length(6, b"a"), protobuf.length(6, b"b"), protobuf.length(4, b"")])
     )
-    whole, _ = _leased(bytes(32), bytes(32), config=data.draw(st.sampled_from([1, 11, 2**31 - 1])))
+    whole, _ = _leased(bytes(32), DEK, config=data.draw(st.sampled_from([1, 11, 2**31 - 1])))
     changed = bytearray(protobuf.length(1, whole[3:] + rest))
     for at, value in data.draw(st.lists(st.tuples(st.integers(0, len(changed) - 1), st.integers(0, 255)), max_size=2)):
         changed[at] = value
     cut = bytes(changed[: data.draw(st.integers(0, len(changed)) | st.just(len(changed)))])
     assert _outcome(edek.parse, cut) == _outcome(edek._parse, cut)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_key_of_zeros_is_never_wrapped(kind: Callable[[bytes], edek.Key]) -> None:
+    """It is one that was wiped too early, and everybody can guess it."""
+    info = edek.lease_info("acme", "a", 11, bytes(32))
+    with pytest.raises(ValueError, match="zeros"):
+        edek.seal_leased(DEK, info, kind(bytes(32)))
+    with pytest.raises(ValueError, match="zeros"):
+        edek.seal_many(DEK, info, [DEK, kind(bytes(32)), DEK])
 
 
 def _outcome(read: Callable[[bytes, str], edek.Edek], data: bytes) -> object:

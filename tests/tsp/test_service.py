@@ -153,6 +153,35 @@ async def test_each_key_of_a_batch_is_wrapped_under_a_key_of_its_own(leased: Wor
     assert len({one["dek"] for one in made.values()}) == 300
 
 
+@pytest.mark.parametrize("count", [1, 2, 99, 100, 101, 201])
+async def test_every_key_of_a_batch_is_random_however_many_there_are(either: World, count: int) -> None:
+    """T-20: what all keys were drawn in was zeroed, and for a key alone that was the key itself."""
+    await wrap(either)
+    asked = request(documentIds=list(map(str, range(count))))
+    made = (await call(either.plane.app, "document/batch-wrap", asked)).json()["keys"]
+    keys = {base64.b64decode(one["dek"]) for one in made.values()}
+    assert len(keys) == count
+    assert min(len(set(key)) for key in keys) > 8  # zeros, or parts of it zeros, have fewer values
+    opened = await call(
+        either.plane.app, "document/batch-unwrap", request(edeks={name: one["edek"] for name, one in made.items()})
+    )
+    assert {name: one["dek"] for name, one in opened.json()["keys"].items()} == {
+        name: one["dek"] for name, one in made.items()
+    }
+
+
+@pytest.mark.parametrize("together", [1, 2, 5])
+async def test_every_single_key_is_random_however_many_come_together(either: World, together: int) -> None:
+    """The same for the keys of one turn of the loop."""
+    await wrap(either)
+    made = await asyncio.gather(*(wrap(either) for _ in range(together)))
+    keys = {base64.b64decode(one["dek"]) for one in made}
+    assert len(keys) == together
+    assert min(len(set(key)) for key in keys) > 8
+    for one in made:
+        assert (await unwrap(either, one["edek"])).json() == {"dek": one["dek"]}
+
+
 async def test_the_events_of_a_batch_say_what_those_of_single_requests_do(either: World) -> None:
     made = (await call(either.plane.app, "document/batch-wrap", request(documentIds=['"', "y"]))).json()["keys"]
     await call(either.plane.app, "document/batch-unwrap", request(edeks={name: made[name]["edek"] for name in made}))

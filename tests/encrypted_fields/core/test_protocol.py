@@ -82,6 +82,14 @@ def test_reads_a_wrap_reply_into_wipeable_bytes() -> None:
     assert (found.dek, found.edek) == (bytes(range(32)), b"edek")
 
 
+def test_nothing_is_sealed_with_a_key_of_zeros() -> None:
+    """A proxy that wiped a key before it answered; what is sealed with one already can still be opened."""
+    reply = {"dek": base64.b64encode(bytes(32)).decode(), "edek": EDEK}
+    with pytest.raises(BadReply):
+        protocol.wrapped(reply)
+    assert protocol.dek(reply) == bytes(32)
+
+
 def test_a_bad_reply_is_never_quoted() -> None:
     """It may hold a key."""
     with pytest.raises(BadReply) as caught:
