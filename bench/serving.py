@@ -62,4 +62,4 @@ async def _serve(url: str, state: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        listen.run(lambda: _serve("".join(sys.argv[1:]), Path(folder)))
+        listen.run(lambda: _serve(sys.argv[1] if len(sys.argv) > 1 else "", Path(folder)))

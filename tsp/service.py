@@ -164,7 +164,7 @@ class Service:
             if held is None:
                 held = await take()
                 await self._witness.record([self._witness.used(tenant, request, ray, action, held)])
-                self._keyring.release(held.grip)
+            self._keyring.release(held.grip)  # each request's own, right before its reply
         except AuditUnavailable:
             raise
         except CmkError as error:

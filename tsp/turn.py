@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from encrypted_fields.core.errors import AuditUnavailable, CmkError
+from encrypted_fields.core.errors import AuditUnavailable
 from tsp import wire
 from tsp.contract import events
 from tsp.contract.events import AuditEvent
-from tsp.held import Found, Grip, Held
+from tsp.held import Found, Held
 from tsp.keyring import Keyring, new_keys
 from tsp.ports import Tenant
 from tsp.witness import Witness
@@ -36,7 +36,7 @@ _Taken = tuple["asyncio.Future[Held | None]", Ask, Held]
 
 
 class Turn:
-    """`take` returns a key whose event is durable, and that may go."""
+    """`take` returns a key whose event is durable; the last look before it leaves is for who asked."""
 
     def __init__(self, witness: Witness, keyring: Keyring) -> None:
         self._witness = witness
@@ -47,7 +47,7 @@ class Turn:
     def take(self, ask: Ask) -> asyncio.Future[Held | None]:
         """The key, or None if a key service must be asked first; or why there is none.
 
-        AuditUnavailable if its event cannot be kept, KmsRefused or KmsUnreachable if it may not go any more.
+        AuditUnavailable if its event cannot be kept.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Held | None] = loop.create_future()
@@ -110,21 +110,8 @@ class Turn:
             for future, _, _ in taken:
                 _fail(future, error)
             raise
-        self._release(taken)
-
-    def _release(self, taken: Sequence[_Taken]) -> None:
-        """One more look, now that the events are durable, and the keys may go."""
-        good: set[Grip] = set()
         for future, _, held in taken:
-            if future.done():
-                continue
-            try:
-                if held.grip not in good:
-                    self._keyring.release(held.grip)
-                    good.add(held.grip)
-            except CmkError as error:
-                future.set_exception(error)
-            else:
+            if not future.done():
                 future.set_result(held)
 
 

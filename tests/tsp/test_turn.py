@@ -64,13 +64,22 @@ async def test_a_tenant_without_room_in_the_trail_keeps_no_other_tenants_key_bac
 
 
 async def test_a_refusal_while_the_events_are_written_keeps_every_key_of_the_turn_back(leased: World) -> None:
-    """R-5: the last look comes after the events, and a grip that is lost keeps all of its keys back."""
+    """R-5: the last look is each request's own."""
     await _at_once(leased, [("wrap", request("a"))])
     lease = next(lease for _, lease in leased.plane.leases.all())
     leased.trail.then = lambda: lease.lek.wipe()
     replies = await _at_once(leased, [("wrap", request("a")) for _ in range(5)])
     assert {one.status for one in replies} == {503}
     assert not [one for one in replies if "dek" in one.json()]
+
+
+async def test_a_refusal_after_the_events_are_written_keeps_back_what_has_not_been_answered(leased: World) -> None:
+    """R-5: the tenant says no when the turn is recorded, and before its requests are answered."""
+    await _at_once(leased, [("wrap", request("a"))])
+    lease = next(lease for _, lease in leased.plane.leases.all())
+    leased.trail.then = lambda: asyncio.get_running_loop().call_soon(lease.lek.wipe)  # before who asked goes on
+    replies = await _at_once(leased, [("wrap", request("a")) for _ in range(5)])
+    assert {one.status for one in replies} == {503}
 
 
 async def test_who_went_away_costs_no_key_and_no_event(leased: World) -> None:
